@@ -1,0 +1,14 @@
+"""What Glassbox can do. Knows nothing of Gradio.
+
+`core.models` and `core.tasks` need torch, which takes seconds to import: they load when first named, so that the page
+is up before them. Write `import core` and then `core.tasks.fill_mask`.
+"""
+
+import importlib
+
+
+def __getattr__(name: str):
+    """Import the slow half on first use (PEP 562)."""
+    if name in ("models", "tasks"):
+        return importlib.import_module(f"core.{name}")
+    raise AttributeError(f"module 'core' has no attribute {name!r}")

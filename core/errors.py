@@ -1,0 +1,84 @@
+"""What a visitor can put right. Anything else that is raised is a bug.
+
+    VisitorError
+    ├── BadValue           a number or a choice the page does not offer
+    ├── NothingTyped       an empty text, or only blanks and spaces
+    ├── TextTooLong        more characters or tokens than the limit or the model's context
+    ├── BlanksOutOfRange   no [MASK], or more than can be filled
+    ├── ListOutOfRange     no sentence in the list, or too many
+    ├── TableUnreadable    an uploaded table that is not a table of text
+    ├── PictureMissing     no picture yet
+    ├── PictureUnreadable  not a picture, or cut short, or of a kind that is not accepted
+    ├── PictureTooLarge    more pixels than the limit
+    ├── UnknownModel       a name that is not in the catalogue, or not for this task
+    ├── ModelUnusable      a checkpoint that lacks what its task needs
+    ├── HiddenEverything   a what-if that leaves nothing to look at
+    ├── NoSuchPart         a token, patch, layer or head that is not there
+    └── TooBusy            nobody's turn came within the deadline
+
+An error carries facts, not a sentence: the sentences are in demos/words, one a class and language, under the name of the class.
+"""
+
+
+class VisitorError(Exception):
+    """Something the visitor can put right; `facts` fill the blanks of its sentence."""
+
+    def __init__(self, **facts: str | float):
+        super().__init__(", ".join(f"{name}={value}" for name, value in facts.items()))
+        self.facts = facts
+
+
+class BadValue(VisitorError):
+    """Facts: field, found, needed."""
+
+
+class NothingTyped(VisitorError):
+    """Facts: field."""
+
+
+class TextTooLong(VisitorError):
+    """Facts: field, found, limit, unit ("characters" or "tokens")."""
+
+
+class BlanksOutOfRange(VisitorError):
+    """Facts: found, limit."""
+
+
+class ListOutOfRange(VisitorError):
+    """Facts: found, limit."""
+
+
+class TableUnreadable(VisitorError):
+    """Facts: none."""
+
+
+class PictureMissing(VisitorError):
+    """Facts: none."""
+
+
+class PictureUnreadable(VisitorError):
+    """Facts: accepted."""
+
+
+class PictureTooLarge(VisitorError):
+    """Facts: found, limit, unit ("megapixels" or "MB")."""
+
+
+class UnknownModel(VisitorError):
+    """Facts: found, known."""
+
+
+class ModelUnusable(VisitorError):
+    """Facts: name, lacks."""
+
+
+class HiddenEverything(VisitorError):
+    """Facts: none."""
+
+
+class NoSuchPart(VisitorError):
+    """Facts: part ("token", "patch", "layer" or "head"), found, limit."""
+
+
+class TooBusy(VisitorError):
+    """Facts: seconds."""

@@ -1,0 +1,193 @@
+"""Find, load, keep and evict models; the device and its one queue."""
+
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import torch
+import transformers
+
+from core import attention, catalogue, limits
+from core.catalogue import ModelCard
+from core.errors import ModelUnusable, TooBusy
+
+ROOT = Path(__file__).parent.parent
+
+
+class Queue:
+    """A lock that is handed over in the order in which it was asked for."""
+
+    def __init__(self):
+        self._guard = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()  # the first one has its turn
+        self.served = 0
+
+    @contextmanager
+    def turn(self, seconds: float = limits.TURN_SECONDS) -> Iterator[None]:
+        """Wait for one's turn and hold it.
+
+        Raises TooBusy when it does not come in time.
+        """
+        mine = threading.Lock()
+        mine.acquire()
+        with self._guard:
+            self._waiting.append(mine)
+            if self._waiting[0] is mine:
+                mine.release()
+        try:
+            if not mine.acquire(timeout=seconds):
+                raise TooBusy(seconds=int(seconds))
+            yield
+        finally:
+            with self._guard:
+                first = self._waiting[0] is mine
+                self._waiting.remove(mine)
+                self.served += 1
+                if first and self._waiting:
+                    self._waiting[0].release()
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where networks run, why there, and who is next."""
+
+    place: torch.device
+    why: str  # "asked", "cuda", "mps" or "processor": the badge's sentence in demos/words
+    name: str  # as its maker calls it
+    queue: Queue = field(default_factory=Queue)
+
+    def dtype(self, parameters: int) -> torch.dtype:
+        """Return bfloat16 for networks large enough to gain from it, where the device multiplies it faster; else float32."""
+        if parameters < limits.HALF_PRECISION_PARAMETERS:
+            return torch.float32
+        if self.place.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        fast = self.place.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+        return torch.bfloat16 if fast else torch.float32
+
+
+@cache
+def device() -> Device:
+    """Return the device: `GLASSBOX_DEVICE` if set, else CUDA, else Apple's MPS, else the processor.
+
+    Raises ValueError, at the start of the app, for a `GLASSBOX_DEVICE` that is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    asked = os.environ.get("GLASSBOX_DEVICE", "").strip().lower()
+    kind = asked.partition(":")[0]
+    if asked and not there.get(kind):
+        found = ", ".join(name for name, is_there in there.items() if is_there)
+        raise ValueError(
+            f"GLASSBOX_DEVICE is {asked!r}, and this machine has: {found}. Set it to one of these or unset it."
+        )
+    place = torch.device(asked or next(name for name, is_there in there.items() if is_there))
+    name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type.upper()
+    return Device(place, "asked" if asked else {"cpu": "processor"}.get(place.type, place.type), name)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded network with its tokenizer, and the device it runs on."""
+
+    card: ModelCard
+    network: transformers.PreTrainedModel
+    processor: object  # a tokenizer, or for pictures a processor that holds one
+    device: Device
+
+    @property
+    def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
+        """The tokenizer, alone or inside a processor."""
+        return getattr(self.processor, "tokenizer", self.processor)
+
+    @property
+    def context(self) -> int:
+        """How many tokens the network reads at once."""
+        bounds = [limits.TEXT_TOKENS, self.tokenizer.model_max_length]
+        bounds += [getattr(self.network.config.get_text_config(), "max_position_embeddings", limits.TEXT_TOKENS)]
+        for name, module in self.network.named_modules():
+            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+                bounds.append(module.num_embeddings - module.padding_idx - 1)  # RoBERTa counts from there
+        return min(bounds)
+
+    def turn(self):
+        """Wait for the device: `with model.turn():` around one forward pass."""
+        return self.device.queue.turn()
+
+    def inputs(self, **arrays: object) -> dict[str, torch.Tensor]:
+        """Return tensors on the device, a batch dimension in front of plain lists."""
+        tensors = {
+            name: array if isinstance(array, torch.Tensor) else torch.tensor([array]) for name, array in arrays.items()
+        }
+        return {name: tensor.to(self.device.place) for name, tensor in tensors.items()}
+
+
+_kept: OrderedDict[str, Model] = OrderedDict()  # least recently used first
+_loading: dict[str, threading.Lock] = {card.name: threading.Lock() for card in catalogue.CATALOGUE}
+_guard = threading.Lock()
+
+
+def load(name: str) -> Model:
+    """Return the model of that name, loaded once for all who ask at the same time.
+
+    Raises UnknownModel and ModelUnusable.
+    """
+    card = catalogue.find(name)
+    with _loading.setdefault(name, threading.Lock()):
+        with _guard:
+            if name in _kept:
+                _kept.move_to_end(name)
+                return _kept[name]
+        model = read(card)
+        with _guard:
+            _kept[name] = model
+            while sum(size(one) for one in _kept.values()) > limits.KEPT_BYTES and len(_kept) > 1:
+                _kept.popitem(last=False)  # whoever still uses it keeps it alive
+        return model
+
+
+def size(model: Model) -> int:
+    """Return the bytes of a network's weights."""
+    return sum(weight.numel() * weight.element_size() for weight in model.network.parameters())
+
+
+def read(card: ModelCard) -> Model:
+    """Load a model from its folder: only safetensors, never code of the checkpoint, every tensor the task needs.
+
+    Raises ModelUnusable.
+    """
+    folder = ROOT / card.repo
+    safe = {"trust_remote_code": False, "local_files_only": True}
+    config = transformers.AutoConfig.from_pretrained(folder, **safe)
+    auto = getattr(transformers, card.auto)
+    place = device()
+    network, found = auto.from_pretrained(
+        folder,
+        config=config,
+        use_safetensors=True,
+        output_loading_info=True,
+        attn_implementation=attention.implementation_for(auto._model_mapping[type(config)]),
+        dtype=torch.float32,
+        **safe,
+    )
+    if found["missing_keys"]:
+        raise ModelUnusable(name=card.name, lacks=", ".join(sorted(found["missing_keys"]))[:200])
+    if network.config.model_type in VISION:
+        processor = transformers.AutoProcessor.from_pretrained(folder, **safe)
+    else:
+        processor = transformers.AutoTokenizer.from_pretrained(folder, **safe)
+    network = network.eval().requires_grad_(False).to(place.place, place.dtype(network.num_parameters()))
+    return Model(card, network, processor, place)
+
+
+VISION = ("vilt", "blip")  # model types that read pictures
+
+
+def warm_up() -> None:
+    """Load every model on board, so that nobody's first answer waits for it."""
+    for card in catalogue.CATALOGUE:
+        load(card.name)
