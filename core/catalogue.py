@@ -17,8 +17,8 @@ class ModelCard:
 
 
 CATALOGUE = (
-    ModelCard("storyteller", ("generation", "attention"), "weights/storyteller", "AutoModelForCausalLM"),
     ModelCard("english", ("masking", "attention"), "weights/english", "AutoModelForMaskedLM"),
+    ModelCard("storyteller", ("generation", "attention"), "weights/storyteller", "AutoModelForCausalLM"),
     ModelCard("english-sentiment", ("sentiment", "attention"), "weights/english", "AutoModelForSequenceClassification"),
     ModelCard("shapes", ("vqa",), "weights/shapes", "AutoModelForVisualQuestionAnswering"),
 )

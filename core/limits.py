@@ -17,6 +17,7 @@ PICTURE_BYTES = 10_000_000  # an uploaded file
 PICTURE_PIXELS = 40_000_000  # width x height, read from the header before anything is decoded
 PICTURE_SIDE = 768  # pixels: larger pictures are made smaller before the model and the page see them
 GRADIENT_STEPS = 16  # points of the path of integrated gradients
+COVERED_WORDS = 64  # words covered one at a time to explain a token of a story
 TURN_SECONDS = 60  # waiting for the device
 KEPT_BYTES = 4_000_000_000  # weights kept in memory
 HALF_PRECISION_PARAMETERS = 50_000_000  # smaller networks stay in float32: below it bfloat16 gains nothing one can feel

@@ -16,6 +16,8 @@ from core import attention, catalogue, limits
 from core.catalogue import ModelCard
 from core.errors import ModelUnusable, TooBusy
 
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
 ROOT = Path(__file__).parent.parent
 
 

@@ -38,3 +38,11 @@ def rollout(weights: np.ndarray) -> np.ndarray:
     for layer in weights.astype(np.float32).mean(1):  # [query, key]
         flow = (0.5 * layer + 0.5 * np.eye(len(layer), dtype=np.float32)) @ flow
     return flow / flow.sum(-1, keepdims=True)
+
+
+def sharpest_head(weights: np.ndarray) -> tuple[int, int]:
+    """Return the (layer, head) that looks hardest at single tokens other than itself: a good one to begin with."""
+    others = weights.astype(np.float32) * (1 - np.eye(weights.shape[-1], dtype=np.float32))
+    strength = others.max(-1).mean(-1)  # [layer, head]
+    layer, head = np.unravel_index(int(strength.argmax()), strength.shape)
+    return int(layer), int(head)

@@ -1,6 +1,6 @@
 """What tasks return and charts draw: frozen records named by meaning, made of numpy arrays, numbers and text."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
 
@@ -32,12 +32,23 @@ class WhatIf:
 
 
 @dataclass(frozen=True, slots=True)
+class Saliency:
+    """How much each token pushed towards an answer."""
+
+    label: str  # the answer
+    tokens: tuple[str, ...]  # as shown
+    covered: tuple[float, ...]  # parallel to tokens: what the answer's probability loses when the token is covered
+    scores: tuple[float, ...] = ()  # parallel to tokens: integrated gradients of its log-odds; above 0 pushed for it
+
+
+@dataclass(frozen=True, slots=True)
 class Filling:
     """A text whose blanks are filled."""
 
     tokens: tuple[str, ...]  # as shown
     blanks: tuple[int, ...]  # which of the tokens are blanks
     rankings: tuple[Ranking, ...]  # parallel to blanks
+    why: Saliency  # for the first blank's likeliest filling
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +74,6 @@ class Step:
     log_probabilities: np.ndarray = field(repr=False, compare=False)  # float32[kept], falling
     ranks: tuple[int, ...] = ()  # parallel to alternatives: their places in the whole vocabulary, from 0
     vocabulary: int = 0  # tokens the model knows
-
-
-@dataclass(frozen=True, slots=True)
-class Saliency:
-    """How much each token pushed towards an answer."""
-
-    label: str  # the answer
-    tokens: tuple[str, ...]  # as shown
-    scores: tuple[
-        float, ...
-    ]  # parallel to tokens: integrated gradients of the answer's logit; above 0 pushed towards it
-    covered: tuple[float, ...]  # parallel to tokens: what the answer's probability loses when the token is covered
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +108,14 @@ class Attention:
     weights: np.ndarray = field(compare=False)  # float16[layer, head, query, key]; every row sums to 1
     prediction: Ranking | None  # what the model says with this attention; None where nothing is asked of it
     sink: int | None  # the token most heads rest on when they have nothing to look for, set aside in charts
+
+
+def as_data(result: object) -> object:
+    """Return a result as numbers, text, lists and dictionaries, for JSON."""
+    if is_dataclass(result):
+        return {part.name: as_data(getattr(result, part.name)) for part in fields(result) if part.repr}
+    if isinstance(result, np.ndarray):
+        return np.round(result.astype(np.float64), 5).tolist()
+    if isinstance(result, tuple | list | frozenset):
+        return [as_data(one) for one in result]
+    return round(result, 6) if isinstance(result, float) else result

@@ -18,6 +18,15 @@ class Encoded:
     shown: tuple[str, ...]  # parallel to ids; a space in front where a word begins
     words: tuple[int | None, ...]  # parallel to ids: the number of the word a token belongs to, None for special tokens
 
+    def by_word(self) -> list[list[int]]:
+        """Return the tokens of each word."""
+        numbers = sorted({word for word in self.words if word is not None})
+        return [[at for at, word in enumerate(self.words) if word == number] for number in numbers]
+
+    def written(self, words: list[list[int]]) -> tuple[str, ...]:
+        """Return each word as the visitor wrote it."""
+        return tuple("".join(self.shown[token] for token in word) for word in words)
+
     def mask(self, hidden: frozenset[int]) -> list[int]:
         """Return the attention mask that hides these tokens.
 

@@ -18,7 +18,7 @@ def attend(model: Model, text: str, what_if: WhatIf = WhatIf()) -> Attention:
     """Weigh every token against every other, in every layer and head.
 
     Raises NothingTyped, TextTooLong above limits.ATTENTION_TOKENS, NoSuchPart, and ModelUnusable for a network that
-    shows no weights.
+    shows no weights. A silenced head still looks, and its weights are there, but nothing of it goes further.
     Source: Vaswani et al. 2017, eq. 1.
     """
     encoded = encode(model, text, "text", limits.ATTENTION_TOKENS, blanks=model.tokenizer.mask_token is not None)
@@ -28,8 +28,6 @@ def attend(model: Model, text: str, what_if: WhatIf = WhatIf()) -> Attention:
     if not probe.weights:
         raise ModelUnusable(name=model.card.name, lacks="attention weights")
     weights = torch.cat(probe.weights).cpu().numpy()  # [layer, head, query, key]
-    for layer, head in what_if.silenced_heads:
-        weights[layer, head] = 0
     return Attention(
         encoded.shown, weights.astype(np.float16), prediction(model, encoded.ids, logits), reading.find_sink(weights)
     )

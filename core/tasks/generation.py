@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from core import attention, limits, sampling
+from core.covering import cover_each
 from core.errors import TextTooLong
 from core.models import Model
-from core.results import Ranking, Settings, Step, WhatIf
+from core.results import Ranking, Saliency, Settings, Step, WhatIf
 from core.tokens import Spelling, encode, token_label
 
 
@@ -79,3 +80,23 @@ def ends_of_text(model: Model) -> set[int]:
     found = model.network.generation_config.eos_token_id
     ends = found if isinstance(found, list) else [found]
     return {token for token in [*ends, model.tokenizer.eos_token_id] if token is not None}
+
+
+@torch.inference_mode()
+def explain_step(model: Model, prompt: str, tokens: tuple[int, ...]) -> Saliency:
+    """Say which words before the last of `tokens`, a story after a prompt, it hangs on: cover each and look again.
+
+    Of a long text the last limits.COVERED_WORDS words are tried. Raises what `generate` raises.
+    """
+    encoded = encode(model, prompt, "prompt")
+    story, last = tokens[:-1], tokens[-1]
+    spelling = Spelling(model.tokenizer, encoded.ids)
+    texts = [spelling.add(token) for token in story]
+    first = len(encoded.ids)
+    words = [*encoded.by_word(), *([first + at] for at in range(len(story)))][-limits.COVERED_WORDS :]
+    shown = (*encoded.written(encoded.by_word()), *texts)[-limits.COVERED_WORDS :]
+    ids = [*encoded.ids, *story][: model.context]
+    inputs = model.inputs(input_ids=ids, attention_mask=[1] * len(ids))
+    with model.turn():
+        lost = cover_each(model, inputs, words, lambda chances: chances[:, -1, last], logits_to_keep=1)
+    return Saliency(token_label(model.tokenizer, last), shown, lost)

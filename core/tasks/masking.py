@@ -5,10 +5,11 @@ from functools import partial
 import torch
 
 from core import attention, limits
+from core.covering import cover_each
 from core.errors import BlanksOutOfRange
 from core.models import Model
 from core.rankings import probabilities, rank
-from core.results import Filling, WhatIf
+from core.results import Filling, Saliency, WhatIf
 from core.tokens import encode, token_label
 
 
@@ -24,8 +25,12 @@ def fill_mask(model: Model, text: str, count: int = limits.CHOICES, what_if: Wha
     if not 1 <= len(blanks) <= limits.BLANKS:
         raise BlanksOutOfRange(found=len(blanks), limit=limits.BLANKS)
     inputs = model.inputs(input_ids=encoded.ids, attention_mask=encoded.mask(what_if.hidden_tokens))
+    words = [word for word in encoded.by_word() if not set(word) & set(blanks)]
     with model.turn(), attention.watch(model.network, silenced=what_if.silenced_heads):
         logits = model.network(**inputs).logits[0, list(blanks)]  # (blanks, vocabulary)
         chances = probabilities(logits).cpu()
-    names = partial(token_label, model.tokenizer)
-    return Filling(encoded.shown, blanks, tuple(rank(row, names, count) for row in chances))
+        likeliest = int(chances[0].argmax())
+        lost = cover_each(model, inputs, words, lambda covered: covered[:, blanks[0], likeliest])
+    name = partial(token_label, model.tokenizer)
+    why = Saliency(name(likeliest), encoded.written(words), lost)
+    return Filling(encoded.shown, blanks, tuple(rank(row, name, count) for row in chances), why)

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from core import attention, limits
+from core.covering import cover_each
 from core.errors import HiddenEverything, ListOutOfRange, NoSuchPart
 from core.models import Model
 from core.rankings import probabilities, rank
 from core.results import Ranking, Saliency, Verdict, WhatIf
-from core.tokens import Encoded, encode
+from core.tokens import encode
 
 BATCH = 32  # texts in one forward pass
 
@@ -20,7 +21,7 @@ def judge(model: Model, text: str, what_if: WhatIf = WhatIf()) -> Verdict:
     Raises NothingTyped, TextTooLong, NoSuchPart, HiddenEverything.
     """
     encoded = encode(model, text, "text")
-    words = words_of(encoded)
+    words = encoded.by_word()
     for word in what_if.hidden_tokens:
         if not 0 <= word < len(words):
             raise NoSuchPart(part="token", found=word + 1, limit=len(words))
@@ -36,13 +37,13 @@ def judge(model: Model, text: str, what_if: WhatIf = WhatIf()) -> Verdict:
             chances = probabilities(model.network(**inputs).logits)[0]  # (labels,)
         winner = int(chances.argmax())
         pushes = integrated_gradients(model, **inputs, label=winner)
-        kept = cover_each(model, **inputs, words=words)[:, winner]
+        lost = cover_each(model, inputs, words, lambda chances: chances[:, winner])
     names = model.network.config.id2label
     saliency = Saliency(
         label=names[winner],
-        tokens=tuple("".join(encoded.shown[token] for token in word) for word in words),
+        tokens=encoded.written(words),
         scores=tuple(float(pushes[word].sum()) for word in words),
-        covered=tuple((chances[winner] - kept).tolist()),
+        covered=lost,
     )
     return Verdict(rank(chances.cpu(), names.get), saliency)
 
@@ -63,12 +64,6 @@ def judge_all(model: Model, texts: Sequence[str]) -> Iterator[Ranking]:
             chances = probabilities(model.network(**model.inputs(**padded)).logits).cpu()  # (batch, labels)
         for row in chances:
             yield rank(row, names.get)
-
-
-def words_of(encoded: Encoded) -> list[list[int]]:
-    """Return the tokens of each word."""
-    numbers = sorted({word for word in encoded.words if word is not None})
-    return [[at for at, word in enumerate(encoded.words) if word == number] for number in numbers]
 
 
 def integrated_gradients(
@@ -92,18 +87,3 @@ def integrated_gradients(
         others = torch.cat([logits[:, :label], logits[:, label + 1 :]], -1).logsumexp(-1)
         (gradients,) = torch.autograd.grad((logits[:, label] - others).sum(), path)
     return (gradients.mean(0) * (text - blanks)[0]).sum(-1).float().cpu().detach()
-
-
-@torch.inference_mode()
-def cover_each(
-    model: Model, input_ids: torch.Tensor, attention_mask: torch.Tensor, words: list[list[int]]
-) -> torch.Tensor:
-    """Return the probabilities with one word hidden at a time: float32 (word, label)."""
-    masks = attention_mask.repeat(len(words), 1)
-    for row, word in zip(masks, words, strict=True):
-        row[word] = 0
-    batches = masks.split(BATCH)
-    logits = [
-        model.network(input_ids=input_ids.expand(len(batch), -1), attention_mask=batch).logits for batch in batches
-    ]
-    return probabilities(torch.cat(logits))

@@ -1,0 +1,215 @@
+"""Fill in: blank a word and see what the model would put there. Run alone: `python -m demos.masking`."""
+
+import re
+
+import gradio as gr
+
+import core
+from core import charts
+from core.results import Filling, Ranking
+from core.runner import Runner
+from core.tokens import BLANK
+from demos import ui
+from demos.chart import Chart
+from demos.tokens import Token, TokenStrip
+from demos.words import Words
+
+TITLE = "masking"
+EXAMPLES = [
+    ("The cat sat on the [MASK].",),
+    ("Paris is the capital of [MASK].",),
+    ("She put on her [MASK] and went out into the [MASK].",),
+    ("The doctor said that [MASK] was late.",),
+]
+WORD = re.compile(r"\[MASK\]|[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]|_", re.IGNORECASE)  # a word, a blank, or a mark
+CHINESE = re.compile(r"[\u3400-\u9fff]")
+
+
+def build(run: Runner, words: Words) -> gr.Column:
+    """Put the tab on the page that is being built. `run` runs tasks; `words` says everything."""
+
+    def show_blanks(text: str, model: str):
+        filling = run(core.tasks.fill_mask, model, text)
+        titles = [words.say("masking.blank", number=number + 1) for number in range(len(filling.rankings))]
+        return {
+            say: tell(filling, words),
+            bars: charts.rankings_bars(filling.rankings, titles, words.say("ui.rest")),
+            why: why_strip(filling, words),
+            why_say: tell_why(filling, words),
+            data: ui.data_of(filling),
+            kept: filling,
+        }
+
+    def show_words(text: str, taken: dict):
+        return {
+            strip: word_strip(text),
+            removed: taken if taken and taken["text"] == text else {"text": text, "words": {}},
+        }
+
+    def show_blanked(text: str, taken: dict, event: gr.SelectData):
+        text, taken = toggle(text, taken, event.index)
+        return {box: text, removed: taken, strip: word_strip(text)}
+
+    def show_filled(text: str, filling: Filling | None, event: gr.SelectData):
+        blank, place = event.value["customdata"]
+        if filling is None or place < 0:
+            return {box: text}
+        return {box: fill(text, blank, filling.rankings[blank].labels[place])}
+
+    def show_compared(text: str, other: str, model: str):
+        first, second = run(core.tasks.fill_mask, model, text), run(core.tasks.fill_mask, model, other)
+        labels = [*dict.fromkeys(first.rankings[0].labels[:5] + second.rankings[0].labels[:5])]
+        rows = [[filling.rankings[0].probability_of(label) for label in labels] for filling in (first, second)]
+        return {
+            both: charts.compared_bars(labels, rows, [short(text), short(other)]),
+            both_say: tell_compared(first.rankings[0], second.rankings[0], words),
+        }
+
+    with gr.Column() as page:
+        ui.head("masking", words)
+        box = gr.Textbox(
+            EXAMPLES[0][0], label=words.say("masking.text"), info=words.say("masking.hint"), lines=2, max_lines=6
+        )
+        strip = TokenStrip(
+            word_strip(EXAMPLES[0][0]),
+            layout="words",
+            label=words.say("masking.words"),
+            empty=words.say("masking.no_words"),
+        )
+        with gr.Row(elem_classes="gb-primary"):
+            model = ui.model_menu("masking", words)
+            button = gr.Button(words.say("masking.go"), variant="primary")
+        ui.examples(EXAMPLES, [box], words)
+        say = ui.sentence()
+        bars = Chart(label=words.say("masking.chart"), empty=words.say("masking.empty"))
+        with ui.section("why", words):
+            why_say = ui.Sentence(elem_classes="gb-note")
+            why = TokenStrip(
+                layout="words", scale="push", label=words.say("masking.why_strip"), empty=words.say("ui.later")
+            )
+        with ui.section("whatif", words):
+            gr.Markdown(words.say("masking.whatif"), elem_classes="gb-note")
+            with gr.Row(elem_classes="gb-primary"):
+                other = gr.Textbox(words.say("masking.other_text"), label=words.say("masking.other"), scale=4)
+                compare = gr.Button(words.say("masking.compare"))
+            both_say = ui.Sentence(elem_classes="gb-note")
+            both = Chart(label=words.say("masking.both"), empty=words.say("masking.both_empty"), height=420)
+        data = ui.take_away("masking", words)
+        ui.explain("masking", words)
+        kept, removed = ui.memory(None), ui.memory({})
+
+        shown = [say, bars, why_say, why, data, kept]
+        ui.on([box.submit, button.click], show_blanks, [box, model], shown, words, api_name="masking")
+        ui.on(
+            [box.change], show_words, [box, removed], [strip, removed], words, trigger_mode="always_last", queue=False
+        )
+        ui.on([strip.select], show_blanked, [box, removed], [box, removed, strip], words, queue=False)
+        ui.on([bars.select], show_filled, [box, kept], [box], words, queue=False)
+        ui.on([other.submit, compare.click], show_compared, [box, other, model], [both, both_say], words)
+    return page
+
+
+def word_strip(text: str) -> list[Token]:
+    """Return the words of a text, blanks marked."""
+    return [Token(word, marked=word.upper() == BLANK) for word in words_in(text)]
+
+
+def words_in(text: str) -> list[str]:
+    """Return the words and marks of a text; a Chinese character is a word."""
+    return [text[start:end] for start, end in spans(text)]
+
+
+def spans(text: str) -> list[tuple[int, int]]:
+    """Return where the words of a text begin and end."""
+    found = []
+    for match in WORD.finditer(text or ""):
+        if CHINESE.search(match[0]):
+            found += [(at, at + 1) for at in range(match.start(), match.end())]
+        else:
+            found.append(match.span())
+    return found
+
+
+def toggle(text: str, taken: dict, number: int) -> tuple[str, dict]:
+    """Blank a word of a text, or put back the word that was blanked; `taken` remembers them by their number."""
+    places = spans(text)
+    if not 0 <= number < len(places):
+        return text, taken
+    start, end = places[number]
+    gone = dict(taken.get("words", {})) if taken and taken.get("text") == text else {}
+    if text[start:end].upper() == BLANK:
+        word = gone.pop(number, BLANK)
+    else:
+        gone[number], word = text[start:end], BLANK
+    text = text[:start] + word + text[end:]
+    return text, {"text": text, "words": gone}
+
+
+def fill(text: str, blank: int, word: str) -> str:
+    """Put a word into a blank, with a capital at the start of a sentence; "…ing" is glued to what stands before it."""
+    places = [match for match in re.finditer(re.escape(BLANK), text, re.IGNORECASE)]
+    if blank >= len(places):
+        return text
+    before, after = text[: places[blank].start()], text[places[blank].end() :]
+    if word.startswith("…"):
+        return before.rstrip() + word[1:] + after
+    begins = not before.strip() or before.rstrip()[-1] in ".!?"
+    return before + (word.capitalize() if begins else word) + after
+
+
+def short(text: str, most: int = 60) -> str:
+    """Return the start of a text."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def tell(filling: Filling, words: Words) -> str:
+    """Say what the model would put in."""
+    if len(filling.rankings) > 1:
+        best = words.listed([ranking.labels[0] for ranking in filling.rankings])
+        return words.say("masking.several", count=len(filling.rankings), words=best)
+    return tell_ranking(filling.rankings[0], words)
+
+
+def tell_ranking(ranking: Ranking, words: Words) -> str:
+    """Say the first two of a ranking, and how sure the model is."""
+    first, second, *_ = ranking.labels
+    sure = words.percent(ranking.probabilities[0])
+    key = "masking.sure" if ranking.probabilities[0] >= 0.1 else "masking.unsure"
+    return words.say(key, first=first, probability=sure, second=second, next=words.percent(ranking.probabilities[1]))
+
+
+def tell_why(filling: Filling, words: Words) -> str:
+    """Say which word the guess hangs on most."""
+    lost = filling.why.covered
+    if not lost or max(lost) < 0.005:
+        return words.say("masking.why_none", answer=filling.why.label)
+    strongest = filling.why.tokens[lost.index(max(lost))].strip()
+    before = filling.rankings[0].probabilities[0]
+    return words.say(
+        "masking.why_word",
+        word=strongest,
+        answer=filling.why.label,
+        before=words.percent(before),
+        after=words.percent(max(0.0, before - max(lost))),
+    )
+
+
+def why_strip(filling: Filling, words: Words) -> list[Token]:
+    """Return the words around the blanks, tinted by what the guess loses without them."""
+    most = max(map(abs, filling.why.covered), default=0) or 1
+    return [
+        Token(word.strip(), lost / most, words.say("masking.why_note", loss=f"{100 * lost:+.1f}"))
+        for word, lost in zip(filling.why.tokens, filling.why.covered, strict=True)
+    ]
+
+
+def tell_compared(first: Ranking, second: Ranking, words: Words) -> str:
+    """Say where two rankings differ most."""
+    labels = {*first.labels, *second.labels}
+    moved = max(labels, key=lambda label: abs(first.probability_of(label) - second.probability_of(label)))
+    one, two = first.probability_of(moved), second.probability_of(moved)
+    return words.say("masking.compared", word=moved, first=words.percent(one), second=words.percent(two))
+
+
+if __name__ == "__main__":
+    ui.launch_alone(build)

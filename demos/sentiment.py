@@ -1,0 +1,207 @@
+"""Feel: is a text glad or cross, and which words make it so? Run alone: `python -m demos.sentiment`."""
+
+import csv
+import tempfile
+from pathlib import Path
+
+import gradio as gr
+
+import core
+from core import charts, limits
+from core.errors import TableUnreadable
+from core.results import Ranking, Verdict, WhatIf
+from core.runner import Runner
+from demos import ui
+from demos.chart import Chart
+from demos.tokens import Token, TokenStrip
+from demos.words import Words
+
+TITLE = "sentiment"
+EXAMPLES = [
+    ("A warm, funny and beautifully acted film that I will watch again.",),
+    ("The plot is thin and the jokes fall flat, but the music is wonderful.",),
+    ("I expected to love this restaurant, and I was bitterly disappointed.",),
+    ("Not bad at all!",),
+]
+UNSURE = (0.4, 0.6)  # between these the page says it cannot tell
+
+
+def build(run: Runner, words: Words) -> gr.Column:
+    """Put the tab on the page that is being built. `run` runs tasks; `words` says everything."""
+
+    def show_feeling(text: str, model: str):
+        verdict = run(core.tasks.judge, model, text)
+        return {
+            say: tell(verdict.ranking, words),
+            bars: charts.ranking_bars(named(verdict.ranking, words)),
+            strip: word_strip(verdict, frozenset(), words),
+            why_say: tell_why(verdict, words),
+            why: charts.saliency_bars(verdict.saliency, [words.say("ui.covering"), words.say("ui.gradients")]),
+            moved: words.say("sentiment.whatif"),
+            data: ui.data_of(verdict),
+            kept: (text, model, verdict, frozenset()),
+        }
+
+    def show_covered(memory: tuple | None, event: gr.SelectData):
+        if memory is None:
+            return {moved: words.say("sentiment.whatif")}
+        text, model, verdict, covered = memory
+        covered = covered ^ {event.index}
+        now = run(core.tasks.judge, model, text, WhatIf(hidden_tokens=covered)) if covered else verdict
+        labels = [words.label(label) for label in verdict.ranking.labels]
+        rows = [[one.ranking.probability_of(label) for label in verdict.ranking.labels] for one in (verdict, now)]
+        names = [words.say("ui.before"), words.say("ui.after")]
+        return {
+            moved: tell_moved(verdict, now, covered, words),
+            bars: charts.compared_bars(labels, rows, names)
+            if covered
+            else charts.ranking_bars(named(verdict.ranking, words)),
+            strip: word_strip(verdict, covered, words),
+            kept: (text, model, verdict, covered),
+        }
+
+    def show_list(lines: str, file: str | None, model: str):
+        texts = read_table(file) if file else [line for line in (lines or "").splitlines() if line.strip()]
+        rankings = list(run(core.tasks.judge_all, model, texts))
+        label = rankings[0].labels[0] if "positive" not in rankings[0].labels else "positive"
+        verdicts = [(words.label(ranking.labels[0]), round(ranking.probabilities[0], 4)) for ranking in rankings]
+        rows = [[text, *verdict] for text, verdict in zip(texts, verdicts, strict=True)]
+        glad = sum(ranking.labels[0] == label for ranking in rankings)
+        return {
+            list_say: words.say("sentiment.list_said", count=len(rows), glad=glad, label=words.label(label)),
+            histogram: charts.verdicts_histogram(
+                rankings, label, words.say("sentiment.axis", label=words.label(label))
+            ),
+            table: rows,
+            save: gr.DownloadButton(value=write_table(rows, header), interactive=True),
+        }
+
+    header = [words.say(f"sentiment.column_{name}") for name in ("text", "verdict", "probability")]
+    with gr.Column() as page:
+        ui.head("sentiment", words)
+        box = gr.Textbox(EXAMPLES[0][0], label=words.say("sentiment.text"), lines=2, max_lines=8)
+        with gr.Row(elem_classes="gb-primary"):
+            model = ui.model_menu("sentiment", words)
+            button = gr.Button(words.say("sentiment.go"), variant="primary")
+        ui.examples(EXAMPLES, [box], words)
+        say = ui.sentence()
+        bars = Chart(label=words.say("sentiment.chart"), empty=words.say("sentiment.empty"), height=160)
+        strip = TokenStrip(
+            layout="words", scale="push", label=words.say("sentiment.words"), empty=words.say("sentiment.empty")
+        )
+        moved = ui.Sentence(elem_classes="gb-note")
+        with ui.section("why", words):
+            why_say = ui.Sentence(elem_classes="gb-note")
+            why = Chart(label=words.say("sentiment.why_chart"), empty=words.say("ui.later"))
+        with gr.Accordion(words.say("sentiment.list"), open=False):
+            with gr.Row():
+                lines = gr.Textbox(label=words.say("sentiment.lines"), lines=5, max_lines=12, scale=2)
+                file = gr.File(label=words.say("sentiment.file"), file_types=[".csv", ".txt"], height=150)
+            judge = gr.Button(words.say("sentiment.list_go"))
+            list_say = ui.sentence()
+            histogram = Chart(label=words.say("sentiment.histogram"), empty=words.say("ui.later"), height=280)
+            table = gr.Dataframe(headers=header, interactive=False, wrap=True, label=words.say("sentiment.table"))
+            save = gr.DownloadButton(words.say("sentiment.save"), interactive=False)
+        data = ui.take_away("sentiment", words)
+        ui.explain("sentiment", words)
+        kept = ui.memory(None)
+
+        shown = [say, bars, strip, why_say, why, moved, data, kept]
+        ui.on([box.submit, button.click], show_feeling, [box, model], shown, words, api_name="sentiment")
+        ui.on([strip.select], show_covered, [kept], [moved, bars, strip, kept], words)
+        ui.on([judge.click], show_list, [lines, file, model], [list_say, histogram, table, save], words)
+    return page
+
+
+def named(ranking: Ranking, words: Words) -> Ranking:
+    """Return a ranking with its labels in the visitor's language."""
+    return Ranking(tuple(words.label(label) for label in ranking.labels), ranking.probabilities)
+
+
+def tell(ranking: Ranking, words: Words) -> str:
+    """Say the verdict, or that there is none to say."""
+    label, probability = words.label(ranking.labels[0]), ranking.probabilities[0]
+    if len(ranking.labels) == 2 and probability < UNSURE[1]:
+        return words.say("sentiment.unsure", label=label, probability=words.percent(probability))
+    return words.say("sentiment.sure", label=label, probability=words.percent(probability))
+
+
+def tell_why(verdict: Verdict, words: Words) -> str:
+    """Say which word pushes most, by covering, and whether gradients agree."""
+    why = verdict.saliency
+    if len(why.covered) < 2:
+        return words.say("sentiment.why_one")
+    by_covering = max(range(len(why.covered)), key=why.covered.__getitem__)
+    by_gradients = max(range(len(why.scores)), key=why.scores.__getitem__)
+    facts = {"word": why.tokens[by_covering].strip(), "label": words.label(why.label)}
+    facts["loss"] = round(100 * why.covered[by_covering])
+    if facts["loss"] < 1:
+        return words.say("sentiment.why_many", label=facts["label"])
+    if by_covering == by_gradients:
+        return words.say("sentiment.why_agree", **facts)
+    return words.say("sentiment.why_differ", **facts, other=why.tokens[by_gradients].strip())
+
+
+def tell_moved(before: Verdict, now: Verdict, covered: frozenset[int], words: Words) -> str:
+    """Say how covering some words moved the verdict."""
+    if not covered:
+        return words.say("sentiment.whatif")
+    label = before.ranking.labels[0]
+    return words.say(
+        "sentiment.moved",
+        words=words.listed([before.saliency.tokens[word].strip() for word in sorted(covered)]),
+        label=words.label(label),
+        before=words.percent(before.ranking.probability_of(label)),
+        after=words.percent(now.ranking.probability_of(label)),
+    )
+
+
+def word_strip(verdict: Verdict, covered: frozenset[int], words: Words) -> list[Token]:
+    """Return the words of a text, tinted by how they pushed: towards positive one way, towards negative the other."""
+    why = verdict.saliency
+    most = max(map(abs, why.scores), default=0) or 1
+    sign = -1 if why.label.lower() in ("negative", "label_0") else 1
+    return [
+        Token(
+            word.strip(),
+            sign * score / most,
+            words.say("sentiment.note", loss=f"{100 * lost:+.1f}", label=words.label(why.label)),
+            covered=number in covered,
+        )
+        for number, (word, score, lost) in enumerate(zip(why.tokens, why.scores, why.covered, strict=True))
+    ]
+
+
+def read_table(file: str) -> list[str]:
+    """Return the texts of an uploaded table: its column called text, sentence or review, else its first.
+
+    Raises TableUnreadable.
+    """
+    path = Path(file)
+    try:
+        if path.stat().st_size > limits.TABLE_BYTES:
+            raise TableUnreadable()
+        rows = list(csv.reader(path.read_text("utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TableUnreadable() from error
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    names = [cell.strip().lower() for cell in rows[0]] if rows else []
+    column = next((names.index(name) for name in ("text", "sentence", "review", "文本", "评论") if name in names), None)
+    if column is not None:
+        rows = rows[1:]
+    texts = [row[column or 0] for row in rows if len(row) > (column or 0)]
+    return [text for text in texts if text.strip()]
+
+
+def write_table(rows: list[list], header: list[str]) -> str:
+    """Write a table for a spreadsheet and return its path; a cell that begins like a formula is made text."""
+    path = Path(tempfile.mkdtemp(prefix="glassbox-")) / "glassbox-sentiment.csv"
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([[f"'{cell}" if str(cell)[:1] in tuple("=+-@") else cell for cell in row] for row in rows])
+    return str(path)
+
+
+if __name__ == "__main__":
+    ui.launch_alone(build)
