@@ -105,7 +105,12 @@ def watch(
     probe = Probe(layers, record, silenced)
     hooks = []
     if network.config._attn_implementation != NAME:
-        modules = [module for module in network.modules() if type(module).__name__.endswith("SelfAttention")]
+        modules = [
+            module
+            for name, module in network.named_modules()
+            if type(module).__name__.endswith("SelfAttention")
+            and "crossattention" not in name  # BLIP's, of the same class
+        ]
         hooks = [module.register_forward_hook(_eager_hook(probe)) for module in modules]
     token = _probe.set(probe)
     try:
@@ -124,7 +129,7 @@ def _eager_hook(probe: Probe):
         if _probe.get() is not probe:  # another visitor's call, in another thread
             return outputs
         if probe.record and weights:
-            probe.weights.append(weights[0].float())
+            probe.weights.append(weights[0])
         heads = probe.heads_to_silence()
         if heads:
             context = context.unflatten(-1, (module.num_attention_heads, -1)).clone()

@@ -27,7 +27,7 @@ class Queue:
     def __init__(self):
         self._guard = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()  # the first one has its turn
-        self.served = 0
+        self.served = 0  # turns that came
 
     @contextmanager
     def turn(self, seconds: float = limits.TURN_SECONDS) -> Iterator[None]:
@@ -44,12 +44,12 @@ class Queue:
         try:
             if not mine.acquire(timeout=seconds):
                 raise TooBusy(seconds=int(seconds))
+            self.served += 1
             yield
         finally:
             with self._guard:
                 first = self._waiting[0] is mine
                 self._waiting.remove(mine)
-                self.served += 1
                 if first and self._waiting:
                     self._waiting[0].release()
 
@@ -79,15 +79,15 @@ def device() -> Device:
 
     Raises ValueError, at the start of the app, for a `GLASSBOX_DEVICE` that is not there.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = [*["cuda"][:cards], *(f"cuda:{card}" for card in range(cards))]
+    there += [*["mps"] * torch.backends.mps.is_available(), "cpu"]
     asked = os.environ.get("GLASSBOX_DEVICE", "").strip().lower()
-    kind = asked.partition(":")[0]
-    if asked and not there.get(kind):
-        found = ", ".join(name for name, is_there in there.items() if is_there)
+    if asked and asked not in there:
         raise ValueError(
-            f"GLASSBOX_DEVICE is {asked!r}, and this machine has: {found}. Set it to one of these or unset it."
+            f"GLASSBOX_DEVICE is {asked!r}, and this machine has: {', '.join(there)}. Set it to one of these or unset it."
         )
-    place = torch.device(asked or next(name for name, is_there in there.items() if is_there))
+    place = torch.device(asked or there[0])
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type.upper()
     return Device(place, "asked" if asked else {"cpu": "processor"}.get(place.type, place.type), name)
 
@@ -121,11 +121,14 @@ class Model:
         return self.device.queue.turn()
 
     def inputs(self, **arrays: object) -> dict[str, torch.Tensor]:
-        """Return tensors on the device, a batch dimension in front of plain lists."""
+        """Return tensors on the device, a batch dimension in front of plain lists, fractions as exact as the network."""
         tensors = {
             name: array if isinstance(array, torch.Tensor) else torch.tensor([array]) for name, array in arrays.items()
         }
-        return {name: tensor.to(self.device.place) for name, tensor in tensors.items()}
+        return {
+            name: tensor.to(self.device.place, self.network.dtype if tensor.is_floating_point() else tensor.dtype)
+            for name, tensor in tensors.items()
+        }
 
 
 _kept: OrderedDict[str, Model] = OrderedDict()  # least recently used first
@@ -163,6 +166,8 @@ def read(card: ModelCard) -> Model:
     Raises ModelUnusable.
     """
     folder = ROOT / card.repo
+    if not any(folder.glob("*.safetensors")):
+        raise ModelUnusable(name=card.name, lacks="safetensors weights")
     safe = {"trust_remote_code": False, "local_files_only": True}
     config = transformers.AutoConfig.from_pretrained(folder, **safe)
     auto = getattr(transformers, card.auto)

@@ -31,7 +31,10 @@ def open_picture(source: str | Path | Image.Image | None) -> Image.Image:
             raise PictureTooLarge(found=round(megapixels), limit=limit, unit="megapixels")
         picture.draft("RGB", (limits.PICTURE_SIDE, limits.PICTURE_SIDE))
         picture = ImageOps.exif_transpose(in_eight_bits(picture))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:  # Pillow's own bound, above ours
+        most, limit = 2 * Image.MAX_IMAGE_PIXELS // 1_000_000, limits.PICTURE_PIXELS // 1_000_000
+        raise PictureTooLarge(found=f"{most}+", limit=limit, unit="megapixels") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise PictureUnreadable(accepted=", ".join(ACCEPTED)) from error
     picture.thumbnail((limits.PICTURE_SIDE, limits.PICTURE_SIDE))
     if "A" in picture.getbands() or "transparency" in picture.info:

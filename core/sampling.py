@@ -16,10 +16,10 @@ def check(settings: Settings) -> Settings:
     """
     return Settings(
         temperature=number("temperature", settings.temperature, 0, 2),
-        top_k=int(number("top_k", settings.top_k, 0, limits.RIVALS_KEPT)),
+        top_k=whole("top_k", settings.top_k, 0, limits.RIVALS_KEPT),
         top_p=number("top_p", settings.top_p, 0.01, 1),
-        length=int(number("length", settings.length, 1, limits.STORY_TOKENS)),
-        seed=int(number("seed", settings.seed, 0, 2**31 - 1)),
+        length=whole("length", settings.length, 1, limits.STORY_TOKENS),
+        seed=whole("seed", settings.seed, 0, 2**31 - 1),
     )
 
 
@@ -28,6 +28,13 @@ def number(field: str, found: object, low: float, high: float) -> float:
     if isinstance(found, bool) or not isinstance(found, int | float) or not low <= found <= high or math.isnan(found):
         raise BadValue(field=field, found=str(found)[:40], needed=f"{low:g} … {high:g}")
     return found
+
+
+def whole(field: str, found: object, low: int, high: int) -> int:
+    """Return a whole number between two bounds. Raises BadValue."""
+    if number(field, found, low, high) != int(found):
+        raise BadValue(field=field, found=str(found)[:40], needed=f"{low}, {low + 1}, {low + 2} … {high}")
+    return int(found)
 
 
 def chances(log_probabilities: np.ndarray, settings: Settings, vocabulary: int) -> np.ndarray:
@@ -45,7 +52,8 @@ def chances(log_probabilities: np.ndarray, settings: Settings, vocabulary: int) 
     weights = np.exp((log_probabilities.astype(np.float64) - log_probabilities[0]) / settings.temperature)
     rest = 0.0
     if others and left:
-        rest = others * math.exp((math.log(left / others) - float(log_probabilities[0])) / settings.temperature)
+        behind = min(0.0, math.log(left / others) - float(log_probabilities[0]))  # rounding may put it in front
+        rest = others * math.exp(behind / settings.temperature)
     if settings.top_k and settings.top_k <= kept:
         weights[settings.top_k :] = rest = 0.0
     weights, rest = weights / (weights.sum() + rest), rest / (weights.sum() + rest)

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 
 from core import limits
@@ -16,6 +17,9 @@ class Encoded:
 
     ids: list[int]
     shown: tuple[str, ...]  # parallel to ids; a space in front where a word begins
+    letters: tuple[
+        str, ...
+    ]  # parallel to ids: what it adds to the text, "" for a special token or the rest of a character
     words: tuple[int | None, ...]  # parallel to ids: the number of the word a token belongs to, None for special tokens
 
     def by_word(self) -> list[list[int]]:
@@ -25,7 +29,7 @@ class Encoded:
 
     def written(self, words: list[list[int]]) -> tuple[str, ...]:
         """Return each word as the visitor wrote it."""
-        return tuple("".join(self.shown[token] for token in word) for word in words)
+        return tuple("".join(self.letters[token] for token in word) for word in words)
 
     def mask(self, hidden: frozenset[int]) -> list[int]:
         """Return the attention mask that hides these tokens.
@@ -48,7 +52,7 @@ def clean(text: object, field: str) -> str:
     text = text if isinstance(text, str) else ""
     if len(text) > limits.TEXT_CHARACTERS:
         raise TextTooLong(field=field, found=len(text), limit=limits.TEXT_CHARACTERS, unit="characters")
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = "".join(mark for mark in text if mark in "\n\t" or unicodedata.category(mark) not in ("Cc", "Cs"))
     if not text.strip():
         raise NothingTyped(field=field)
@@ -63,12 +67,13 @@ def encode(model, text: object, field: str, limit: int = limits.TEXT_TOKENS, bla
     text = clean(text, field)
     tokenizer = model.tokenizer
     before, after = frame(tokenizer)
-    ids, shown, words = [], [], []
+    ids, shown, letters, words = [], [], [], []
     parts = split_at_blanks(text, tokenizer.mask_token) if blanks else [text]
     for number, part in enumerate(parts):
         if number:
             ids.append(tokenizer.mask_token_id)
             shown.append(" " + BLANK if parts[number - 1][-1:].isspace() else BLANK)
+            letters.append(shown[-1])
             words.append(1 + max((word for word in words if word is not None), default=-1))
         # The mask token of some tokenizers swallows the space before it; the others do not miss it.
         part = part.rstrip() if number < len(parts) - 1 else part
@@ -76,6 +81,7 @@ def encode(model, text: object, field: str, limit: int = limits.TEXT_TOKENS, bla
         first = 1 + max((word for word in words if word is not None), default=-1)
         ids += found["input_ids"]
         shown += as_written(part, found["offset_mapping"])
+        letters += spell(part, found["offset_mapping"])
         words += [None if word is None else first + word for word in found.word_ids()]
     if not ids:
         raise NothingTyped(field=field)
@@ -86,6 +92,7 @@ def encode(model, text: object, field: str, limit: int = limits.TEXT_TOKENS, bla
     return Encoded(
         before + ids + after,
         specials[0] + tuple(shown) + specials[1],
+        ("",) * len(before) + tuple(letters) + ("",) * len(after),
         (None,) * len(before) + tuple(words) + (None,) * len(after),
     )
 
@@ -102,28 +109,25 @@ def frame(tokenizer) -> tuple[list[int], list[int]]:
     return full[:start], full[start + len(bare) :]
 
 
+def spell(text: str, spans: list[tuple[int, int]]) -> list[str]:
+    """Return what each token adds to the text, a space in front where a word begins; a character counts once."""
+    spelled, done = [], 0
+    for start, end in spans:
+        begins = any(mark.isspace() for mark in text[done:start])
+        spelled.append(" " * begins + text[max(start, done) : end])
+        done = max(done, end)
+    return spelled
+
+
 def as_written(text: str, spans: list[tuple[int, int]]) -> list[str]:
     """Return the visitor's own letters for each token; parts of one character are numbered, as in "你 1/3"."""
-    shown = []
-    for at, (start, end) in enumerate(spans):
-        token = text[start:end]
-        if (
-            start
-            and not token[:1].isspace()
-            and text[start - 1].isspace()
-            and (at == 0 or spans[at - 1] != (start, end))
-        ):
-            token = " " + token
-        first = at
-        while first and spans[first - 1] == (start, end):
-            first -= 1
-        last = at
-        while last + 1 < len(spans) and spans[last + 1] == (start, end):
-            last += 1
-        if last > first and end - start == 1:
-            token = f"{token.strip()} {at - first + 1}/{last - first + 1}"
-        shown.append(token)
-    return shown
+    parts = Counter(spans)
+    return [
+        f"{text[start:end]} {at - spans.index((start, end)) + 1}/{parts[start, end]}"
+        if end - start == 1 and parts[start, end] > 1
+        else letters or text[start:end]
+        for at, ((start, end), letters) in enumerate(zip(spans, spell(text, spans), strict=True))
+    ]
 
 
 def piece(tokenizer, token: int) -> str:
@@ -134,7 +138,7 @@ def piece(tokenizer, token: int) -> str:
     if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
         return raw[2:] if raw.startswith("##") else " " + raw
     text = tokenizer.decode([token])
-    if "\N{REPLACEMENT CHARACTER}" in text:
+    if BROKEN in text:
         return "‹" + " ".join(f"{byte:02X}" for byte in byte_values(raw)) + "›"
     return " " + text if raw.startswith("▁") and not text.startswith(" ") else text
 
@@ -170,6 +174,9 @@ def token_label(tokenizer, token: int) -> str:
 FIRST_CJK = 0x2E80  # from here on scripts write no spaces between words
 
 
+BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for bytes that are no character, or not one yet
+
+
 class Spelling:
     """Turns a stream of tokens into text, holding a character back until all its bytes are there."""
 
@@ -177,13 +184,15 @@ class Spelling:
         self._decode = tokenizer.decode
         self._ids = list(ids)
         self._start, self._said = max(0, len(ids) - 8), len(ids)  # a window is enough to know where words begin
+        self._told = len(self._decode(self._ids[self._start :]))  # characters of the window
 
     def add(self, token: int) -> str:
         """Return what this token adds to the text, "" while a character is not whole yet."""
         self._ids.append(token)
-        before = self._decode(self._ids[self._start : self._said])
         now = self._decode(self._ids[self._start :])
-        if now.endswith("\N{REPLACEMENT CHARACTER}") and len(self._ids) - self._said < 4:
-            return ""
-        self._start, self._said = self._said, len(self._ids)
-        return now[len(before) :].replace("\N{REPLACEMENT CHARACTER}", "")  # bytes that are no character
+        whole = now.rstrip(BROKEN)
+        added, self._told = whole[self._told :], len(whole)
+        if whole == now:
+            self._start, self._said = self._said, len(self._ids)
+            self._told = len(self._decode(self._ids[self._start :]))
+        return added.replace(BROKEN, "")

@@ -74,7 +74,12 @@ def build(run: Runner, words: Words) -> gr.Column:
 
     def write(desk: Desk, forced: tuple[int, ...] = ()) -> Iterator[dict]:
         story, steps = desk.story, []
-        yield {say: words.say("generation.begun"), strip: [], branches: branch_menu(desk, words), kept: desk}
+        yield {
+            say: words.say("generation.begun"),
+            strip: story_strip(desk, words),
+            branches: branch_menu(desk, words),
+            kept: desk,
+        }
         for step in run(core.tasks.generate, story.model, story.prompt, story.settings, forced):
             steps.append(step)
             if len(steps) < len(forced):
@@ -95,9 +100,10 @@ def build(run: Runner, words: Words) -> gr.Column:
         yield from write(Desk((Story(prompt, model, settings),)))
 
     def show_rivals(desk: Desk, temperature: float, top_k: float, top_p: float, event: gr.SelectData):
-        if not desk.stories or event.index >= len(desk.story.steps):
+        chosen = event.index - 1  # the prompt is the strip's first token
+        if not desk.stories or not 0 <= chosen < len(desk.story.steps):
             return {rivals_say: words.say("generation.click")}
-        desk = replace(desk, token=event.index)
+        desk = replace(desk, token=chosen)
         story = desk.story
         tokens = tuple(step.token for step in story.steps[: desk.token + 1])
         reasons = run(core.tasks.explain_step, story.model, story.prompt, tokens)
@@ -210,8 +216,8 @@ def drawn_chances(step: Step, settings: Settings) -> list[float]:
 
 
 def story_strip(desk: Desk, words: Words) -> list[Token]:
-    """Return the story as tokens tinted by their probability; where it left its parent is marked, and so is the chosen one."""
-    return [
+    """Return the prompt and the story, its tokens tinted by their probability; the chosen one and the fork are marked."""
+    return [Token(desk.story.prompt, note=words.say("generation.yours"))] + [
         Token(
             step.text,
             step.probability,

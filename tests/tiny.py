@@ -80,7 +80,7 @@ def network_of(kind: str, auto: str, vocabulary: int) -> transformers.PreTrained
                 "vocab_size": vocabulary, **SIZES, "encoder_hidden_size": 32, "projection_dim": 32,
                 "max_position_embeddings": 64, "bos_token_id": 2, "sep_token_id": 3, "pad_token_id": 0,
             },
-            vision_config={**SIZES, **VISION, "projection_dim": 32},
+            vision_config={**SIZES, **VISION, "projection_dim": 32, "initializer_range": 0.02},
             projection_dim=32,
         ),
     }[kind]()  # fmt: skip

@@ -1,0 +1,1 @@
+"""Side-by-side measurements, one module each: `python -m benchmarks.startup [--quick]`."""
