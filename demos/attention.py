@@ -118,15 +118,22 @@ def build(run: Runner, words: Words) -> gr.Column:
             chart = Chart(label=words.say("attention.map"), empty=words.say("ui.later"))
         with ui.section("whatif", words):
             silence = gr.Button(words.say("attention.silence"))
-            answer_say = ui.Sentence(elem_classes="gb-note")
+            answer_say = ui.Sentence(words.say("attention.whatif"), elem_classes="gb-note")
             answer = Chart(label=words.say("attention.answer"), empty=words.say("attention.answer_empty"), height=300)
         data = ui.take_away("attention", words)
         ui.explain("attention", words)
         kept = ui.memory(None)
 
-        drawn = [look_say, montage, chart, strip, data, say, kept]
+        drawn = [say, look_say, montage, chart, strip, data, kept]
         inputs = [box, model, aside, ways]
-        ui.on([box.submit, button.click], show_attention, inputs, [*drawn, answer_say], words, api_name="attention")
+        ui.on(
+            [box.submit, button.click],
+            show_attention,
+            inputs,
+            [*drawn[:-2], answer_say, data, kept],
+            words,
+            api_name="attention",
+        )
         ui.on([aside.input, ways.input], show_view, [kept, aside, ways], drawn, words)
         ui.on([montage.select], show_head, [kept, aside], [*drawn, ways], words)
         ui.on([strip.select, chart.select], show_token, [kept, aside, ways], drawn, words)

@@ -89,10 +89,11 @@ def build(run: Runner, words: Words) -> gr.Column:
         strip = TokenStrip(
             layout="words", scale="push", label=words.say("sentiment.words"), empty=words.say("sentiment.empty")
         )
-        moved = ui.Sentence(elem_classes="gb-note")
         with ui.section("why", words):
             why_say = ui.Sentence(elem_classes="gb-note")
             why = Chart(label=words.say("sentiment.why_chart"), empty=words.say("ui.later"))
+        with ui.section("whatif", words):
+            moved = ui.Sentence(words.say("sentiment.whatif"), elem_classes="gb-note")
         with gr.Accordion(words.say("sentiment.list"), open=False):
             with gr.Row():
                 lines = gr.Textbox(label=words.say("sentiment.lines"), lines=5, max_lines=12, scale=2)

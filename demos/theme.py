@@ -78,7 +78,12 @@ SHAPES = {
 }
 
 THEME = gr.themes.Base(
-    primary_hue=GLASS, secondary_hue=GLASS, neutral_hue=STONE, text_size=gr.themes.sizes.text_lg, font=SANS, font_mono=MONO
+    primary_hue=GLASS,
+    secondary_hue=GLASS,
+    neutral_hue=STONE,
+    text_size=gr.themes.sizes.text_lg,
+    font=SANS,
+    font_mono=MONO,
 ).set(
     **SHAPES,
     **{theirs: f"var(--gb-{ours})" for theirs, ours in COLOURS.items()},

@@ -71,19 +71,23 @@ def mark_up(token: Token, layout: str, first: bool) -> str:
         text = text.replace("<i>⏎</i>", "<i>⏎</i>\n")
     note = escape(INKLESS.sub(lambda match: match[0] if match[0] == "\n" else name(match[0]), token.note))
     tinted = token.tint is not None and not math.isnan(token.tint)
-    return "".join((
-        f'<span class="gb-token" role="button" tabindex="{0 if first else -1}"',
-        f' style="--tint:{min(1, max(-1, token.tint)):.3f}"' if tinted else "",
-        f' aria-description="{note}"' if note else "",
-        ' aria-pressed="true"' if token.marked else "",
-        " data-covered" if token.covered else "",
-        f">{text}</span>",
-    ))
+    return "".join(
+        (
+            f'<span class="gb-token" role="button" tabindex="{0 if first else -1}"',
+            f' style="--tint:{min(1, max(-1, token.tint)):.3f}"' if tinted else "",
+            f' aria-description="{note}"' if note else "",
+            ' aria-pressed="true"' if token.marked else "",
+            " data-covered" if token.covered else "",
+            f">{text}</span>",
+        )
+    )
 
 
 # Characters without ink, or that would turn the text around them: controls, format characters but for the joiners that emoji
 # and many scripts need, and lone halves of surrogate pairs. A token of nothing but blanks shows these too.
-INKLESS = re.compile("[\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
+INKLESS = re.compile(
+    "[\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
 BLANK = re.compile(rf"\s|{INKLESS.pattern}")
 
 

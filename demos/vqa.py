@@ -82,7 +82,8 @@ def build(run: Runner, words: Words) -> gr.Column:
         with ui.section("why", words):
             gr.Markdown(words.say("vqa.why"), elem_classes="gb-note")
             heat = Chart(label=words.say("vqa.heat"), empty=words.say("ui.later"))
-            moved = ui.Sentence(elem_classes="gb-note")
+        with ui.section("whatif", words):
+            moved = ui.Sentence(words.say("vqa.whatif"), elem_classes="gb-note")
         data = ui.take_away("vqa", words)
         ui.explain("vqa", words)
         kept = ui.memory(None)

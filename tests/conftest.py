@@ -1,9 +1,20 @@
-"""What all tests share: no network but loopback, and no telemetry."""
+"""What all tests share: no network but loopback, no telemetry, and the app in a process of its own."""
 
 import os
 import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parent.parent
+DEADLINE = 90  # seconds for the page to be up
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,3 +34,29 @@ def no_network():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", guarded)
         yield
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """Start the app as the README does, and give its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "SPACE_ID": "tests/no-screen"}
+    with tempfile.TemporaryFile() as log:
+        app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            began = time.monotonic()
+            while True:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
+                    break
+                except (urllib.error.URLError, ConnectionError, TimeoutError):
+                    if app.poll() is not None or time.monotonic() - began > DEADLINE:
+                        log.seek(0)
+                        pytest.fail(f"the app did not start:\n{log.read().decode()[-3000:]}")
+                    time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            app.terminate()
+            app.wait(30)
