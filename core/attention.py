@@ -55,7 +55,7 @@ def attend(module, query, key, value, attention_mask, scaling=None, **options):
         probe.weights.append(weigh(query, key, attention_mask, scaling, causal, bias))
     heads = probe.heads_to_silence()
     if heads:
-        output[:, :, heads] = 0  # sdpa_attention_forward returns a tensor of its own
+        output = output.index_fill(2, torch.tensor(heads, device=output.device), 0)  # a copy: gradients need the other
     return output, None
 
 
@@ -128,7 +128,7 @@ def _eager_hook(probe: Probe):
         context, *weights = outputs  # (batch, query, head x size)
         if _probe.get() is not probe:  # another visitor's call, in another thread
             return outputs
-        if probe.record and weights:
+        if probe.record and weights and weights[0] is not None:
             probe.weights.append(weights[0])
         heads = probe.heads_to_silence()
         if heads:

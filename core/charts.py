@@ -55,51 +55,30 @@ def bars(labels: Sequence[str], rows: Sequence[dict], height: int, **layout) -> 
     return figure(traces, yaxis=down, xaxis=across, height=height, bargap=0.3, **layout)
 
 
-def ranking_bars(ranking: Ranking, rest: str = "", chosen: str | None = None) -> Figure:
+def ranking_bars(ranking: Ranking, rest: str = "") -> Figure:
     """Draw labels by probability, and under them everything else, named `rest` (a closed list of labels has no rest)."""
-    labels, values = [*ranking.labels], [*ranking.probabilities]
-    colours = [FOR if label == chosen else ACCENT for label in labels]
-    if rest:
-        labels, values, colours = [*labels, rest], [*values, ranking.rest], [*colours, REST]
-    row = {"x": values, "text": [percent(value) for value in values], "marker": {"color": colours}}
-    looks = {"textposition": "outside", "cliponaxis": False, "textangle": 0}
-    longest = max(values)
-    return bars(labels, [row | looks], BAR * len(labels) + 30, xaxis={"range": [0, longest * 1.18 or 1]})
+    return rankings_bars([ranking], [""], rest)
 
 
 def rankings_bars(rankings: Sequence[Ranking], titles: Sequence[str], rest: str) -> Figure:
-    """Draw one ranking under another, each with its title; `customdata` is [ranking, place in it], place -1 the rest."""
-    labels, values, colours, codes, heads = [], [], [], [], []
+    """Draw one ranking under another, each with its title; a bar's customdata is [ranking, place], place -1 the rest."""
+    rows = []  # label, probability, colour, customdata
     for number, (ranking, title) in enumerate(zip(rankings, titles, strict=True)):
         if len(rankings) > 1:
-            heads.append((len(labels), title))
-            labels, values, colours, codes = [*labels, ""], [*values, None], [*colours, REST], [*codes, [number, -1]]
-        labels += [*ranking.labels, rest]
-        values += [*ranking.probabilities, ranking.rest]
-        colours += [ACCENT] * len(ranking.labels) + [REST]
-        codes += [[number, place] for place in range(len(ranking.labels))] + [[number, -1]]
+            rows.append((title, None, REST, [number, -1]))
+        pairs = zip(ranking.labels, ranking.probabilities, strict=True)
+        rows += [(label, chance, ACCENT, [number, place]) for place, (label, chance) in enumerate(pairs)]
+        if rest:
+            rows.append((rest, ranking.rest, REST, [number, -1]))
+    labels, values, colours, codes = zip(*rows, strict=True)
     row = {
         "x": values, "text": ["" if value is None else percent(value) for value in values],
         "marker": {"color": colours}, "customdata": codes, "textposition": "outside", "cliponaxis": False,
     }  # fmt: skip
-    titled = [
-        {
-            "x": 0,
-            "y": at,
-            "xanchor": "left",
-            "text": f"<b>{written([title])[0]}</b>",
-            "showarrow": False,
-            "font": {"size": 16},
-        }
-        for at, title in heads
-    ]
     longest = max(value for value in values if value is not None)
-    drawn = bars(
-        [label if label else " " for label in labels], [row], BAR * len(labels) + 30, annotations=titled,
-        xaxis={"range": [0, longest * 1.18 or 1]},
-    )  # fmt: skip
-    shown = drawn.layout.yaxis.ticktext
-    drawn.update_yaxes(ticktext=["" if value is None else text for value, text in zip(values, shown, strict=True)])
+    drawn = bars(labels, [row], BAR * len(labels) + 30, xaxis={"range": [0, longest * 1.18 or 1]})
+    shown = zip(drawn.layout.yaxis.ticktext, values, strict=True)
+    drawn.layout.yaxis.ticktext = [f"<b>{text}</b>" if value is None else text for text, value in shown]
     return drawn
 
 

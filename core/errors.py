@@ -24,8 +24,11 @@ class VisitorError(Exception):
     """Something the visitor can put right; `facts` fill the blanks of its sentence."""
 
     def __init__(self, **facts: str | float):
-        super().__init__(", ".join(f"{name}={value}" for name, value in facts.items()))
+        super().__init__()
         self.facts = facts
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.facts.items())
 
 
 class BadValue(VisitorError):

@@ -15,6 +15,7 @@ SENTENCE_TOKENS = 128  # a line of that list
 TABLE_BYTES = 1_000_000  # an uploaded CSV file
 PICTURE_BYTES = 10_000_000  # an uploaded file
 PICTURE_PIXELS = 40_000_000  # width x height, read from the header before anything is decoded
+PICTURE_STRIP = 4  # times as long as wide: of a longer strip ViLT's processor would leave nothing
 PICTURE_SIDE = 768  # pixels: larger pictures are made smaller before the model and the page see them
 GRADIENT_STEPS = 16  # points of the path of integrated gradients
 COVERED_WORDS = 64  # words covered one at a time to explain a token of a story

@@ -1,5 +1,6 @@
 """Pictures in: opened with care, upright, in RGB, no larger than needed."""
 
+import math
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ ACCEPTED = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def open_picture(source: str | Path | Image.Image | None) -> Image.Image:
-    """Return a picture in RGB, at most limits.PICTURE_SIDE a side; what is see-through becomes white.
+    """Return a picture in RGB, at most limits.PICTURE_SIDE a side; what is see-through becomes white, and a strip gets margins.
 
     The header is read first, so nothing large is decoded.
     Raises PictureMissing, PictureUnreadable, PictureTooLarge.
@@ -37,10 +38,16 @@ def open_picture(source: str | Path | Image.Image | None) -> Image.Image:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise PictureUnreadable(accepted=", ".join(ACCEPTED)) from error
     picture.thumbnail((limits.PICTURE_SIDE, limits.PICTURE_SIDE))
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+    return framed(picture.convert("RGBA"))
+
+
+def framed(picture: Image.Image) -> Image.Image:
+    """Return a picture on white, wide and tall enough to be cut into patches, and without what the camera noted of it."""
+    least = math.ceil(max(picture.size) / limits.PICTURE_STRIP)
+    size = (max(picture.width, least), max(picture.height, least))
+    frame = Image.new("RGB", size, "white")
+    frame.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2), picture)
+    return frame
 
 
 def in_eight_bits(picture: Image.Image) -> Image.Image:

@@ -67,4 +67,5 @@ def chances(log_probabilities: np.ndarray, settings: Settings, vocabulary: int) 
 
 def draw(generator: np.random.Generator, drawn_from: np.ndarray) -> int:
     """Return the place of a token drawn with these chances."""
-    return int(min(np.searchsorted(np.cumsum(drawn_from), generator.random(), side="right"), len(drawn_from) - 1))
+    place = np.searchsorted(np.cumsum(drawn_from), generator.random(), side="right")
+    return int(min(place, np.flatnonzero(drawn_from)[-1]))  # rounding may leave the sum a hair below 1

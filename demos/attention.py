@@ -68,9 +68,12 @@ def build(run: Runner, words: Words) -> gr.Column:
             chart: charts.attention_map(matrix, tokens, sides, view.token),
             strip: token_strip(matrix, view, words),
             look_say: tell_look(matrix, view, way, words),
-            data: ui.data_of(
-                {"tokens": tokens, "layer": view.head[0] + 1, "head": view.head[1] + 1, "weights": matrix}
-            ),
+            data: {
+                "tokens": ui.data_of(tokens),
+                "layer": view.head[0] + 1,
+                "head": view.head[1] + 1,
+                "weights": ui.data_of(matrix),
+            },
             kept: view,
         }
 

@@ -34,7 +34,7 @@ class Story:
     model: str
     settings: Settings
     steps: tuple[Step, ...] = ()
-    parent: int | None = None  # the story it left, by number
+    parent: int | None = None  # the story it left, by number; -1 once that one is gone
     left_at: int = 0  # the step at which it left
 
 
@@ -65,7 +65,11 @@ class Desk:
     def with_branch(self, at: int, settings: Settings) -> "Desk":
         """Return the desk with a new story that leaves the one shown at a step; the oldest branch goes when there are many."""
         branch = replace(self.story, settings=settings, steps=(), parent=self.shown, left_at=at)
-        stories = (*self.stories[-limits.BRANCHES + 1 :], branch)
+        gone = max(0, len(self.stories) + 1 - limits.BRANCHES)
+        stories = tuple(
+            story if story.parent is None else replace(story, parent=max(-1, story.parent - gone))
+            for story in (*self.stories, branch)[gone:]
+        )
         return Desk(stories, len(stories) - 1, at)
 
 

@@ -22,6 +22,7 @@ EXAMPLES = [
     ("The doctor said that [MASK] was late.",),
 ]
 WORD = re.compile(r"\[MASK\]|[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]|_", re.IGNORECASE)  # a word, a blank, or a mark
+BLANKS = re.compile(re.escape(BLANK), re.IGNORECASE)
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
@@ -37,7 +38,7 @@ def build(run: Runner, words: Words) -> gr.Column:
             why: why_strip(filling, words),
             why_say: tell_why(filling, words),
             data: ui.data_of(filling),
-            kept: filling,
+            kept: (text, filling, {}),
         }
 
     def show_words(text: str, taken: dict):
@@ -50,11 +51,19 @@ def build(run: Runner, words: Words) -> gr.Column:
         text, taken = toggle(text, taken, event.index)
         return {box: text, removed: taken, strip: word_strip(text)}
 
-    def show_filled(text: str, filling: Filling | None, event: gr.SelectData):
+    def show_filled(text: str, memory: tuple | None, event: gr.SelectData):
+        asked, filling, put = memory or (text, None, {})
         blank, place = event.value["customdata"]
         if filling is None or place < 0:
             return {box: text}
-        return {box: fill(text, blank, filling.rankings[blank].labels[place])}
+        word = filling.rankings[blank].labels[place]
+        if text == fill_all(asked, put):
+            put = put | {blank: word}
+        elif len(BLANKS.findall(text)) == len(filling.rankings):  # typed in since: the same blanks, in other words
+            asked, put = text, {blank: word}
+        else:
+            return {box: text}
+        return {box: fill_all(asked, put), kept: (asked, filling, put)}
 
     def show_compared(text: str, other: str, model: str):
         first, second = run(core.tasks.fill_mask, model, text), run(core.tasks.fill_mask, model, other)
@@ -104,7 +113,7 @@ def build(run: Runner, words: Words) -> gr.Column:
             [box.change], show_words, [box, removed], [strip, removed], words, trigger_mode="always_last", queue=False
         )
         ui.on([strip.select], show_blanked, [box, removed], [box, removed, strip], words, queue=False)
-        ui.on([bars.select], show_filled, [box, kept], [box], words, queue=False)
+        ui.on([bars.select], show_filled, [box, kept], [box, kept], words, queue=False)
         ui.on([other.submit, compare.click], show_compared, [box, other, model], [both, both_say], words)
     return page
 
@@ -147,14 +156,21 @@ def toggle(text: str, taken: dict, number: int) -> tuple[str, dict]:
 
 def fill(text: str, blank: int, word: str) -> str:
     """Put a word into a blank, with a capital at the start of a sentence; "…ing" is glued to what stands before it."""
-    places = [match for match in re.finditer(re.escape(BLANK), text, re.IGNORECASE)]
+    places = [*BLANKS.finditer(text)]
     if blank >= len(places):
         return text
     before, after = text[: places[blank].start()], text[places[blank].end() :]
     if word.startswith("…"):
         return before.rstrip() + word[1:] + after
     begins = not before.strip() or before.rstrip()[-1] in ".!?"
-    return before + (word.capitalize() if begins else word) + after
+    return before + (word[:1].upper() + word[1:] if begins else word) + after
+
+
+def fill_all(text: str, put: dict[int, str]) -> str:
+    """Put words into several blanks, the last one first, so that the numbers of the others stay."""
+    for blank in sorted(put, reverse=True):
+        text = fill(text, blank, put[blank])
+    return text
 
 
 def short(text: str, most: int = 60) -> str:

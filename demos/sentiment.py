@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 import core
 from core import charts, limits
@@ -182,7 +183,8 @@ def read_table(file: str) -> list[str]:
     try:
         if path.stat().st_size > limits.TABLE_BYTES:
             raise TableUnreadable()
-        rows = list(csv.reader(path.read_text("utf-8-sig").splitlines()))
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.reader(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TableUnreadable() from error
     rows = [row for row in rows if any(cell.strip() for cell in row)]
@@ -196,11 +198,13 @@ def read_table(file: str) -> list[str]:
 
 def write_table(rows: list[list], header: list[str]) -> str:
     """Write a table for a spreadsheet and return its path; a cell that begins like a formula is made text."""
-    path = Path(tempfile.mkdtemp(prefix="glassbox-")) / "glassbox-sentiment.csv"
+    cache = Path(get_upload_folder())  # where Gradio cleans up
+    cache.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix="glassbox-", dir=cache)) / "glassbox-sentiment.csv"
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows([[f"'{cell}" if str(cell)[:1] in tuple("=+-@") else cell for cell in row] for row in rows])
+        writer.writerows([[f"'{cell}" if str(cell)[:1] in tuple("=+-@\t\r") else cell for cell in row] for row in rows])
     return str(path)
 
 

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import logging
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from html import escape
@@ -20,16 +21,16 @@ from demos.words import Words
 
 log = logging.getLogger("glassbox")
 STATIC = Path(__file__).parent / "static"
+HALVES = re.compile("[\ud800-\udfff]")
 ONE_DEVICE = "device"  # all events that run a model share one limit
 
 
 class Sentence(gr.HTML):
     """One plain sentence, large. Its value is text: what is in it is shown as typed."""
 
-    def __init__(self, **kwargs):
-        super().__init__(
-            "", html_template=(STATIC / "sentence.html").read_text("utf-8"), apply_default_css=False, **kwargs
-        )
+    def __init__(self, value: str = "", **kwargs):
+        template = (STATIC / "sentence.html").read_text("utf-8")
+        super().__init__(value, html_template=template, apply_default_css=False, **kwargs)
 
     def example_payload(self) -> str:
         return ""
@@ -187,7 +188,7 @@ def door(handler: Callable, words: Words) -> Callable:
         @functools.wraps(handler)
         def stream(*inputs: object) -> Iterator:
             try:
-                yield from handler(*inputs)
+                yield from handler(*map(whole, inputs))
             except Exception as error:  # the one door: told() logs what is not the visitor's to mend
                 raise told(error) from error
 
@@ -196,11 +197,16 @@ def door(handler: Callable, words: Words) -> Callable:
     @functools.wraps(handler)
     def call(*inputs: object) -> object:
         try:
-            return handler(*inputs)
+            return handler(*map(whole, inputs))
         except Exception as error:  # the one door
             raise told(error) from error
 
     return call
+
+
+def whole(typed: object) -> object:
+    """Return what a visitor typed with halves of characters replaced: they cannot be sent back or saved."""
+    return HALVES.sub("\N{REPLACEMENT CHARACTER}", typed) if isinstance(typed, str) else typed
 
 
 def say_error(error: VisitorError, words: Words) -> str:

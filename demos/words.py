@@ -32,7 +32,7 @@ class Words:
             return self.say("number.percent", number=round(100 * probability))
         if probability > 0.001:
             return self.say(
-                "number.one_in", number=f"{round(1 / probability, 1 - len(str(int(1 / probability)))):,.0f}"
+                "number.one_in", number=f"{round(1 / probability, 2 - len(str(int(1 / probability)))):,.0f}"
             )
         return self.say("number.hardly")
 
@@ -65,7 +65,7 @@ def flat(table: dict, before: str = "") -> dict[str, str]:
     """Return a table of tables as one, its keys joined by dots."""
     pairs = {}
     for key, value in table.items():
-        pairs |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value.strip()}
+        pairs |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value.strip("\n")}
     return pairs
 
 

@@ -27,7 +27,7 @@ def attend(model: Model, text: str, what_if: WhatIf = WhatIf()) -> Attention:
         logits = model.network(**inputs).logits
     if not probe.weights:
         raise ModelUnusable(name=model.card.name, lacks="attention weights")
-    weights = torch.cat(probe.weights).cpu().numpy()  # [layer, head, query, key]
+    weights = torch.cat(probe.weights).float().cpu().numpy()  # [layer, head, query, key]
     return Attention(
         encoded.shown, weights.astype(np.float16), prediction(model, encoded.ids, logits), reading.find_sink(weights)
     )

@@ -33,11 +33,13 @@ def generate(
     if room < 1:
         raise TextTooLong(field="prompt", found=len(encoded.ids), limit=model.context - 1, unit="tokens")
     prompt_mask = encoded.mask(what_if.hidden_tokens)
+    length = min(settings.length, room)
+    forced = forced[:length]
     generator = np.random.default_rng(settings.seed)
     spelling = Spelling(model.tokenizer, encoded.ids)
     ends = ends_of_text(model)
     rows, cache, new = [], None, [*encoded.ids, *forced]  # new: tokens the cache has not seen
-    for at in range(min(settings.length, room)):
+    for at in range(length):
         if not rows:
             inputs = model.inputs(input_ids=new, attention_mask=prompt_mask + [1] * max(at, len(forced)))
             with model.turn(), attention.watch(model.network, silenced=what_if.silenced_heads):

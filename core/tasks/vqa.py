@@ -47,7 +47,7 @@ def from_classes(model: Model, words: dict, pixels: dict, what_if: WhatIf) -> tu
         gradients = torch.autograd.grad(output.logits[0, chances.argmax()], probe.weights)
     flow = torch.eye(probe.weights[0].shape[-1], device=chances.device)
     for weights, gradient in zip(probe.weights, gradients, strict=True):
-        flow = flow + (weights * gradient).clamp_min(0).mean(1)[0].detach() @ flow  # (query, key)
+        flow = flow + (weights * gradient).float().clamp_min(0).mean(1)[0].detach() @ flow  # (query, key)
     relevance = torch.zeros(grid[0] * grid[1], device=chances.device)
     relevance[number] = flow[0, -len(number) :]  # from where the answer is read, the first token
     return rank(chances.detach().cpu(), network.config.id2label.get), relevance.unflatten(0, grid)
@@ -63,22 +63,20 @@ def from_decoder(model: Model, words: dict, pixels: dict, what_if: WhatIf) -> tu
     network, tokenizer = model.network, model.tokenizer
     seen = network.vision_model(**pixels).last_hidden_state  # (1, 1 + patches, size)
     side = int((seen.shape[1] - 1) ** 0.5)
-    looked_at = torch.ones(seen.shape[:2], dtype=torch.long, device=seen.device)
-    looked_at = hide(looked_at, torch.arange(-1, side * side, device=seen.device), what_if, side * side)
+    places = torch.ones(seen.shape[:2], dtype=torch.long, device=seen.device)
+    places = hide(places, torch.arange(-1, side * side, device=seen.device), what_if, side * side)[0].bool()
     with attention.watch(network.text_encoder, silenced=what_if.silenced_heads):
-        question = network.text_encoder(
-            **words, encoder_hidden_states=seen, encoder_attention_mask=looked_at, output_attentions=True
-        )
+        # Hidden patches are left out: Transformers 5.23 drops the mask that BLIP's cross-attention is given.
+        question = network.text_encoder(**words, encoder_hidden_states=seen[:, places], output_attentions=True)
     start, end = network.config.text_config.bos_token_id, network.config.text_config.sep_token_id
     start = getattr(network, "decoder_start_token_id", start)
-    hidden, mask = question.last_hidden_state, words["attention_mask"]
+    hidden = question.last_hidden_state[:, words["attention_mask"][0].bool()]
 
     def chances(ids: torch.Tensor) -> torch.Tensor:  # (answers, words so far) -> (answers, vocabulary)
         many = len(ids)
         output = network.text_decoder(
             input_ids=ids,
             encoder_hidden_states=hidden.expand(many, -1, -1),
-            encoder_attention_mask=mask.expand(many, -1),
         )
         return probabilities(output.logits[:, -1])
 
@@ -94,8 +92,10 @@ def from_decoder(model: Model, words: dict, pixels: dict, what_if: WhatIf) -> tu
     texts = [tokenizer.decode([token for token in row[1:] if token != end]).strip() for row in ids.tolist()]
     order = values.argsort(descending=True).tolist()
     ranking = Ranking(tuple(texts[at] or "∅" for at in order), tuple(float(values[at]) for at in order))
-    looks = torch.stack([layer[0, :, :, 1:].mean((0, 1)) for layer in question.cross_attentions]).mean(0)  # (patches)
-    return ranking, looks.unflatten(0, (side, side)).float()
+    looks = torch.zeros(side * side, device=seen.device)
+    looked = torch.cat(question.cross_attentions).float()  # (layer, head, word, place)
+    looks[places[1:]] = looked.mean((0, 1, 2))[1:]
+    return ranking, looks.unflatten(0, (side, side))
 
 
 def hide(seen: torch.Tensor, numbers: torch.Tensor, what_if: WhatIf, patches: int) -> torch.Tensor:

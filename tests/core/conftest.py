@@ -1,0 +1,39 @@
+"""Tiny networks for the tests of core, made once and loud enough that attention is not flat."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.tiny import tiny
+
+HEAD = {
+    "generation": "AutoModelForCausalLM",
+    "masking": "AutoModelForMaskedLM",
+    "sentiment": "AutoModelForSequenceClassification",
+    "vqa": "AutoModelForVisualQuestionAnswering",
+}
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """Return a function (kind, task) -> Model."""
+
+    @cache
+    def made(kind: str, task: str):
+        found = tiny(tmp_path_factory.mktemp(kind), kind, HEAD[task], task)
+        with torch.no_grad():
+            for weight in found.network.parameters():
+                if weight.ndim > 1:
+                    weight.mul_(6)  # fresh networks are so quiet that every answer is alike
+        return found
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """Return a picture of noise, taller than it is wide."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 16, 3), np.uint8))

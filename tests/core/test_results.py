@@ -1,0 +1,62 @@
+"""Results are plain records: they can be compared, pickled and written as JSON."""
+
+import dataclasses
+import inspect
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from core import results
+from core.results import Answer, Attention, Filling, PatchMap, Ranking, Saliency, Settings, Step, Verdict, WhatIf
+
+RANKING = Ranking(("tea", "coffee"), (0.5, 0.25))
+SALIENCY = Saliency("tea", ("hot", " drink"), (0.1, -0.2))
+MAP = PatchMap(np.ones((2, 3), np.float32))
+EVERY = [
+    RANKING,
+    SALIENCY,
+    MAP,
+    WhatIf(frozenset({1}), frozenset({2}), frozenset({(0, 1)})),
+    Filling(("a", "[MASK]"), (1,), (RANKING,), SALIENCY),
+    Settings(),
+    Step(" tea", 7, 0.5, RANKING, (7, 8), np.zeros(4, np.float32)),
+    Verdict(RANKING, SALIENCY),
+    Answer(RANKING, MAP, ("zebra",)),
+    Attention(("a", "b"), np.full((1, 1, 2, 2), 0.5, np.float16), None, None),
+]
+
+
+def test_every_record_of_the_module_is_tried_here():
+    records = [kind for _, kind in inspect.getmembers(results, dataclasses.is_dataclass)]
+    assert {type(one) for one in EVERY} == set(records)
+
+
+@pytest.mark.parametrize("record", EVERY, ids=lambda record: type(record).__name__)
+def test_a_record_can_be_pickled_compared_and_not_changed(record):
+    assert pickle.loads(pickle.dumps(record)) == record
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(record, dataclasses.fields(record)[0].name, None)
+    assert not hasattr(record, "__dict__")
+
+
+@pytest.mark.parametrize("record", EVERY, ids=lambda record: type(record).__name__)
+def test_a_record_is_written_as_json_under_the_names_of_its_fields(record):
+    data = json.loads(json.dumps(results.as_data(record), allow_nan=False))
+    assert set(data) == {part.name for part in dataclasses.fields(record) if part.repr}
+
+
+def test_what_is_not_listed_is_the_rest():
+    assert RANKING.rest == pytest.approx(0.25)
+    assert Ranking(("a", "b"), (0.7, 0.3000001)).rest == 0  # never below nothing
+
+
+def test_a_label_that_is_not_listed_has_no_probability():
+    assert RANKING.probability_of("coffee") == 0.25
+    assert RANKING.probability_of("milk") == 0
+
+
+def test_numbers_are_rounded_for_reading_and_keep_what_matters():
+    assert results.as_data(Ranking(("a",), (1 / 3,)))["probabilities"] == [0.333333]
+    assert results.as_data(MAP)["weights"] == [[1, 1, 1], [1, 1, 1]]

@@ -1,0 +1,212 @@
+"""A fake runner with hand-written results, and one tab at a time: no model, no torch, no server."""
+
+import ast
+import asyncio
+import importlib
+import inspect
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+from gradio.state_holder import SessionState
+
+import core
+from core.results import Answer, Attention, Filling, PatchMap, Ranking, Saliency, Settings, Step, Verdict, WhatIf
+from demos.words import Words
+
+TASKS = Path(core.__file__).parent / "tasks"
+VOCABULARY = (" fox", " ran", " <b>home</b>", ".", "\n", " ") + ("",)  # the last one is a character not whole yet
+CHANCES = (0.4, 0.25, 0.15, 0.1, 0.06, 0.03, 0.01)
+
+
+def stand_ins() -> SimpleNamespace:
+    """Return core.tasks without torch: functions of the same names, modules and parameters, that do nothing."""
+    names = {}
+    for node in ast.parse((TASKS / "__init__.py").read_text("utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            file = ast.parse((TASKS / f"{node.module.rpartition('.')[2]}.py").read_text("utf-8"))
+            for found in file.body:
+                if isinstance(found, ast.FunctionDef) and found.name in {name.name for name in node.names}:
+                    task = SimpleNamespace(__name__=found.name, __module__=node.module)
+                    most = len(found.args.args) - 1  # the first one is the model
+                    task.takes = range(most - len(found.args.defaults), most + 1)
+                    names[found.name] = task
+    return SimpleNamespace(**names)
+
+
+@pytest.fixture(autouse=True)
+def tasks(monkeypatch) -> SimpleNamespace:
+    """Put the stand-ins where the tabs look for tasks."""
+    found = stand_ins()
+    monkeypatch.setitem(vars(core), "tasks", found)
+    return found
+
+
+class FakeRun:
+    """A runner that remembers what it was asked, and answers from `answers`: a result, a function, or an error."""
+
+    def __init__(self):
+        self.calls: list[tuple] = []  # (task, model, *inputs)
+        self.stopped: list[int] = []  # how far each story that nobody listened to had come
+        self.answers = {
+            "fill_mask": filling, "judge": verdict, "judge_all": rankings, "answer": answer, "attend": attention,
+            "generate": self.story, "explain_step": reasons,
+        }  # fmt: skip
+
+    def __call__(self, task, model_name: str, *inputs):
+        assert len(inputs) in task.takes, f"{task.__name__} takes {task.takes}, not {len(inputs)} inputs"
+        self.calls.append((task.__name__, model_name, *inputs))
+        found = self.answers[task.__name__]
+        if isinstance(found, Exception):
+            raise found
+        return found(*inputs) if callable(found) else found
+
+    def story(self, prompt: str, settings: Settings, forced: tuple[int, ...] = ()) -> Iterator[Step]:
+        """Write the forced tokens, then the vocabulary in turn."""
+        for at in range(settings.length):
+            try:
+                yield step(forced[at] if at < len(forced) else at % len(VOCABULARY))
+            except GeneratorExit:
+                self.stopped.append(at)
+                raise
+
+
+def step(token: int) -> Step:
+    """Return the record of one token of the vocabulary."""
+    return Step(
+        VOCABULARY[token], token, CHANCES[token], Ranking(tuple(map(repr, VOCABULARY)), CHANCES),
+        rivals=tuple(range(7)), log_probabilities=np.log(np.float32(CHANCES)), ranks=tuple(range(7)), vocabulary=7,
+    )  # fmt: skip
+
+
+def filling(text: str) -> Filling:
+    """Fill every [MASK] of a text with other drinks."""
+    count = max(1, text.upper().count("[MASK]"))
+    all_rankings = [Ranking((f"tea{at}", f"<b>{at}</b>", "…ing"), (0.6, 0.2, 0.1)) for at in range(count)]
+    why = Saliency("tea0", ("I", " drink"), (0.1, 0.5))
+    return Filling(tuple(text.split()), tuple(range(count)), tuple(all_rankings), why)
+
+
+def verdict(text: str, what_if: WhatIf = WhatIf()) -> Verdict:
+    """Find a text positive, the less so the more is covered."""
+    chance = 0.9 - 0.2 * len(what_if.hidden_tokens)
+    words = text.split()
+    pushes = tuple(0.1 * (at + 1) for at in range(len(words)))
+    return Verdict(Ranking(("POSITIVE", "NEGATIVE"), (chance, 1 - chance)), Saliency("POSITIVE", words, pushes, pushes))
+
+
+def rankings(texts: list[str]) -> Iterator[Ranking]:
+    """Find texts with an exclamation mark positive, all others negative."""
+    for text in texts:
+        yield Ranking(("POSITIVE", "NEGATIVE") if "!" in text else ("NEGATIVE", "POSITIVE"), (0.8, 0.2))
+
+
+def answer(picture: str, question: str, what_if: WhatIf = WhatIf()) -> Answer:
+    """Answer "red", or "blue" once the first patch is covered."""
+    labels = ("blue", "red", "two") if 0 in what_if.hidden_patches else ("red", "blue", "two")
+    return Answer(Ranking(labels, (0.7, 0.2, 0.1)), PatchMap(np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)), ())
+
+
+def attention(text: str, what_if: WhatIf = WhatIf()) -> Attention:
+    """Return 2 layers of 3 heads: head h of layer l looks h + l tokens back."""
+    tokens = ("[CLS]", *(f" {word}" for word in text.split()), "[SEP]")
+    weights = np.zeros((2, 3, len(tokens), len(tokens)), np.float16)
+    for layer, head, query in np.ndindex(weights.shape[:3]):
+        weights[layer, head, query, max(0, query - head - layer)] = 1
+    silent = 0.1 * len(what_if.silenced_heads)
+    said = Ranking(("tired", "wide"), (0.8 - silent, 0.1 + silent)) if "[MASK]" in text else None
+    return Attention(tokens, weights, said, 0)
+
+
+def reasons(prompt: str, tokens: tuple[int, ...]) -> Saliency:
+    """Say that each word matters less than the one before it."""
+    words = (*prompt.split(), *(VOCABULARY[token] for token in tokens[:-1]))
+    return Saliency(VOCABULARY[tokens[-1]], words, tuple(0.5 / (at + 1) for at in range(len(words))))
+
+
+class Tab:
+    """One tab on a page of its own. Its parts bear the names they have in the tab's build()."""
+
+    def __init__(self, name: str, language: str):
+        self.words, self.run = Words(language), FakeRun()
+        self.module = importlib.import_module(f"demos.{name}")
+        with gr.Blocks() as self.blocks:
+            self.module.build(lambda *inputs: self.run(*inputs), self.words)
+        self.events = {event.fn.__name__: event for event in self.blocks.fns.values() if event.fn}
+        self.parts: dict[gr.blocks.Block, str] = {}
+        for event in self.events.values():
+            self._find_parts(inspect.unwrap(event.fn))
+
+    def _find_parts(self, handler) -> None:
+        for name, value in inspect.getclosurevars(handler).nonlocals.items():
+            if isinstance(value, gr.components.Component):
+                self.parts[value] = name
+            elif inspect.isfunction(value) and value is not handler:
+                self._find_parts(value)
+
+    def part(self, name: str) -> gr.components.Component:
+        """Return a part by its name."""
+        return {name: part for part, name in self.parts.items()}[name]
+
+    def named(self, event: gr.blocks.BlockFunction, found: dict) -> dict:
+        """Return a handler's answer by the names of the parts it fills, all of which it declared and can send."""
+        assert set(found) <= set(event.outputs), "a handler fills a part that is not among its outputs"
+        for part, value in found.items():
+            if not isinstance(value, gr.components.Component) and not isinstance(part, gr.State):
+                part.postprocess(value)
+        return {self.parts[part]: value for part, value in found.items()}
+
+    def call(self, name: str, *inputs, click=None, value=None) -> dict:
+        """Call a handler through the door; `click` is the index of what was clicked, `value` what it carries."""
+        clicked = () if click is None else (gr.SelectData(None, {"index": click, "value": value}),)
+        event = self.events[name]
+        return self.named(event, event.fn(*inputs, *clicked))
+
+    def stream(self, name: str, *inputs, click=None) -> Iterator[dict]:
+        """Call a handler that streams."""
+        clicked = () if click is None else (gr.SelectData(None, {"index": click, "value": None}),)
+        event = self.events[name]
+        for found in event.fn(*inputs, *clicked):
+            yield self.named(event, found)
+
+    def visit(self, api_name: str, *inputs) -> dict:
+        """Call an endpoint as a client does, through Gradio: preprocess, handler, postprocess; of a stream the start."""
+        event = next(event for event in self.blocks.fns.values() if event.api_name == api_name)
+        answered = asyncio.run(self.blocks.process_api(event, [*inputs], state=SessionState(self.blocks)))
+        return {self.parts[part]: sent for part, sent in zip(event.outputs, answered["data"], strict=True)}
+
+
+@pytest.fixture
+def run() -> FakeRun:
+    """Return a fake runner."""
+    return FakeRun()
+
+
+@pytest.fixture
+def tab(run, built):
+    """Return a function (name, language) -> Tab, whose tasks `run` runs."""
+
+    def made(name: str, language: str = "en") -> Tab:
+        found = built(name, language)
+        found.run = run
+        return found
+
+    return made
+
+
+@pytest.fixture(autouse=True, scope="session")
+def files(tmp_path_factory):
+    """Keep what Gradio saves in a folder that goes with the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def built(files):
+    """Return a function (name, language) -> Tab that builds each one once."""
+    return cache(Tab)

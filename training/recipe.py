@@ -1,0 +1,48 @@
+"""What every recipe says at the terminal: its options, and one clear line when something is wrong."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from training.loop import RecipeError
+
+RUNS = Path("training/runs")
+
+
+class Options(argparse.ArgumentParser):
+    """The options all recipes share; an unknown one is answered in one line."""
+
+    def __init__(self, name: str, purpose: str, steps: int, needs_data: bool = True):
+        super().__init__(prog=f"python -m training.{name}", description=purpose)
+        self.name = name
+        if needs_data:
+            self.add_argument("--data", type=Path, required=True, help="folder of the training sets")
+        self.add_argument("--steps", type=int, default=steps, help=f"optimiser steps ({steps:,})")
+        self.add_argument("--out", type=Path, help=f"folder to write (weights/{name})")
+        self.add_argument("--seed", type=int, default=0)
+        self.add_argument("--checkpoints", type=Path, default=RUNS, help=f"where a cut-off run goes on from ({RUNS})")
+        self.add_argument("--quick", action="store_true", help="seconds instead of hours, to see that all works")
+
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"{message} (--help lists the options)")
+
+    def parse(self, arguments: list[str] | None) -> argparse.Namespace:
+        """Return the options, and `checkpoint`, the file of this run. A quick run keeps off the real one's paths."""
+        chosen = self.parse_args(arguments)
+        if chosen.steps < 1:
+            self.error("--steps must be 1 or more")
+        name = f"{self.name}-quick" if chosen.quick else self.name
+        chosen.checkpoint = chosen.checkpoints / f"{name}-seed{chosen.seed}.pt"
+        chosen.out = chosen.out or (chosen.checkpoints / name if chosen.quick else Path("weights") / name)
+        return chosen
+
+
+def run(recipe: Callable[[], None]) -> None:
+    """Run a recipe; say what the person can put right in one line, and exit with 2."""
+    try:
+        recipe()
+    except RecipeError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
