@@ -12,7 +12,6 @@ from plotly.graph_objects import Bar, Figure, Heatmap
 from core.results import PatchMap, Ranking, Saliency, Step
 
 ACCENT, REST, FOR, AGAINST = (f"var(--gb-{name})" for name in ("accent", "rest", "for", "against"))
-INK, SURFACE = "var(--gb-ink)", "var(--gb-surface)"
 SCALE = [[step / 4, f"var(--gb-scale-{step})"] for step in range(5)]
 VEIL = [[step / 2, f"var(--gb-veil-{step})"] for step in range(3)]
 BAR = 34  # pixels a bar

@@ -132,7 +132,7 @@ class Model:
 
 
 _kept: OrderedDict[str, Model] = OrderedDict()  # least recently used first
-_loading: dict[str, threading.Lock] = {card.name: threading.Lock() for card in catalogue.CATALOGUE}
+_loading: dict[str, threading.Lock] = {}
 _guard = threading.Lock()
 
 
@@ -183,15 +183,12 @@ def read(card: ModelCard) -> Model:
     )
     if found["missing_keys"]:
         raise ModelUnusable(name=card.name, lacks=", ".join(sorted(found["missing_keys"]))[:200])
-    if network.config.model_type in VISION:
+    if "vqa" in card.tasks:
         processor = transformers.AutoProcessor.from_pretrained(folder, **safe)
     else:
         processor = transformers.AutoTokenizer.from_pretrained(folder, **safe)
     network = network.eval().requires_grad_(False).to(place.place, place.dtype(network.num_parameters()))
     return Model(card, network, processor, place)
-
-
-VISION = ("vilt", "blip")  # model types that read pictures
 
 
 def warm_up() -> None:

@@ -116,6 +116,8 @@ def as_data(result: object) -> object:
         return {part.name: as_data(getattr(result, part.name)) for part in fields(result) if part.repr}
     if isinstance(result, np.ndarray):
         return np.round(result.astype(np.float64), 5).tolist()
+    if isinstance(result, dict):
+        return {name: as_data(value) for name, value in result.items()}
     if isinstance(result, tuple | list | frozenset):
         return [as_data(one) for one in result]
     return round(result, 6) if isinstance(result, float) else result

@@ -37,10 +37,13 @@ const draw = () => {
   div.tabIndex = empty ? -1 : 0;
   div.style.height = empty ? '' : `${height ?? props.height}px`;
   place = -1;
+  if (empty) return div.data && Plotly.purge(div);
+  const fresh = !div.data;
   Plotly.react(div, ...dress(figure), {
-    responsive: true, displaylogo: false, displayModeBar: !empty, doubleClick: false, modeBarButtons: [['toImage']],
+    responsive: true, displaylogo: false, displayModeBar: true, doubleClick: false, modeBarButtons: [['toImage']],
     toImageButtonOptions: {format: 'png', scale: 2, filename: (name || 'glassbox').replace(/[^\p{L}\p{N}]+/gu, '-').slice(0, 60)},
   });
+  if (fresh) div.on('plotly_click', ({points: [p]}) => choose(p.curveNumber, Array.isArray(p.pointIndex) ? p.pointIndex : p.pointNumber));
 };
 
 const choose = (trace, index) => {
@@ -70,15 +73,15 @@ const walk = event => {
 
 // The name of a bar is as good to click as the bar.
 const pick = event => {
+  if (!rows(figure)) return;
   const {yaxis, _size} = div._fullLayout, {left, top} = div.getBoundingClientRect();
   const row = Math.round(yaxis.p2d(event.clientY - top - _size.t));
-  if (rows(figure) && event.clientX - left < _size.l && row >= 0 && row < div._fullData[0]._length) choose(0, row);
+  if (event.clientX - left < _size.l && row >= 0 && row < div._fullData[0]._length) choose(0, row);
 };
 
 draw();
-div.on('plotly_click', ({points: [p]}) => choose(p.curveNumber, Array.isArray(p.pointIndex) ? p.pointIndex : p.pointNumber));
 div.addEventListener('click', pick);
 div.addEventListener('keydown', walk);
 watch(['value', 'height', 'empty'], draw);
-new ResizeObserver(() => div.offsetParent && Plotly.Plots.resize(div)).observe(div); // drawn while hidden, fits when shown
+new ResizeObserver(() => div.data && div.offsetParent && Plotly.Plots.resize(div)).observe(div); // drawn while hidden, fits when shown
 theme.observe(document.body, {attributeFilter: ['class']}); // Gradio marks a dark page there

@@ -57,6 +57,14 @@ def test_the_first_token_looked_at_is_the_blank_else_the_last_plain_one():
     assert first("[CLS]", "[SEP]") == 0
 
 
+@pytest.mark.parametrize(("aside", "head"), [(False, (0, 0)), (True, (1, 2))])
+def test_the_head_to_begin_with_is_not_one_that_only_rests(tab, run, aside, head):
+    weights = np.full((2, 3, TOKENS, TOKENS), 1 / TOKENS, np.float16)
+    weights[0, 0], weights[1, 2] = np.eye(TOKENS)[0], np.roll(0.5 * np.eye(TOKENS), 1, -1) + 0.5 / TOKENS
+    run.answers["attend"] = replace(run.answers["attend"](TEXT), weights=weights, sink=0)
+    assert tab("attention").call("show_attention", TEXT, "english", aside, HEAD)["kept"].head == head
+
+
 def test_choosing_a_head_redraws_it_without_asking(made, kept, run):
     side = TOKENS + 1
     shown = made.call("show_head", kept, False, click=[side + 3, 2 * side + 3])

@@ -96,11 +96,11 @@ def test_the_same_seed_writes_the_same_story_and_another_seed_another(writer):
 
 @EVERY
 def test_the_same_seed_writes_the_same_story_while_six_others_write(writer):
-    alone = {seed: tokens(generate(writer, PROMPT, replace(STORY, seed=seed))) for seed in range(6)}
+    alone = {seed: tokens(generate(writer, PROMPT, replace(STORY, seed=seed, length=6))) for seed in range(6)}
     together, start = {}, threading.Barrier(6)
 
     def write(seed):
-        story = generate(writer, PROMPT, replace(STORY, seed=seed))
+        story = generate(writer, PROMPT, replace(STORY, seed=seed, length=6))
         start.wait(10)
         together[seed] = tokens(story)
 
