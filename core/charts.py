@@ -11,7 +11,7 @@ from plotly.graph_objects import Bar, Figure, Heatmap
 
 from core.results import PatchMap, Ranking, Saliency, Step
 
-ACCENT, REST, FOR, AGAINST = (f"var(--gb-{name})" for name in ("accent", "rest", "for", "against"))
+ACCENT, MUTED, REST, FOR, AGAINST = (f"var(--gb-{name})" for name in ("accent", "muted", "rest", "for", "against"))
 SCALE = [[step / 4, f"var(--gb-scale-{step})"] for step in range(5)]
 VEIL = [[step / 2, f"var(--gb-veil-{step})"] for step in range(3)]
 BAR = 34  # pixels a bar
@@ -86,7 +86,7 @@ def compared_bars(labels: Sequence[str], rows: Sequence[Sequence[float]], names:
     looks = {"textposition": "outside", "cliponaxis": False}
     traces = [
         {"x": [*row], "text": [*map(percent, row)], "name": written([name])[0], "marker": {"color": colour}} | looks
-        for row, name, colour in zip(rows, names, (ACCENT, AGAINST), strict=True)
+        for row, name, colour in zip(rows, names, (ACCENT, MUTED), strict=True)
     ]
     drawn = bars(
         labels, traces, 2 * BAR * len(labels) + 90, barmode="group",
@@ -105,8 +105,8 @@ def step_bars(step: Step, drawn: Sequence[float], names: Sequence[str], rest: st
     own = [*step.alternatives.probabilities, step.alternatives.rest]
     sliders = [*drawn, max(0.0, 1 - sum(drawn))]
     made = compared_bars([*step.alternatives.labels, rest], [own, sliders], names)
-    made.data[0].marker.color = [FOR] * (len(own) - 1) + [REST]
-    made.data[1].marker.color = [AGAINST] * (len(own) - 1) + [REST]
+    made.data[0].marker.color = [ACCENT] * (len(own) - 1) + [REST]
+    made.data[1].marker.color = [MUTED] * (len(own) - 1) + [REST]
     made.data[1].text = ["✕" if chance == 0 else percent(chance) for chance in sliders]
     return made
 
@@ -150,7 +150,7 @@ def patch_map(picture: Image.Image, patches: PatchMap, hidden: frozenset[int], h
     rows, columns = patches.weights.shape
     shades = 255 * np.sqrt(patches.weights.clip(0, 1))  # the root, so that weak places are not lost
     heat = Heatmap(
-        z=shades.astype(np.uint8), zmin=0, zmax=255, colorscale=VEIL, showscale=False, zsmooth=False, xgap=1, ygap=1,
+        z=shades.astype(np.uint8), zmin=0, zmax=255, colorscale=VEIL, showscale=False, zsmooth=False,
         customdata=np.round(patches.weights, 3).tolist(), hovertemplate=f"{hover}: %{{customdata:.0%}}<extra></extra>",
     )  # fmt: skip
     crosses = [

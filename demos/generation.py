@@ -167,7 +167,7 @@ def build(run: Runner, words: Words) -> gr.Column:
         ui.examples(EXAMPLES, [box], words)
         with gr.Accordion(words.say("generation.sliders"), open=False):
             with gr.Row():
-                temperature = slider("temperature", 0, 2, 0.8, 0.05, words)
+                temperature = slider("temperature", 0, 2, 0.7, 0.05, words)
                 top_k = slider("top_k", 0, 200, 0, 1, words)
                 top_p = slider("top_p", 0.05, 1, 1, 0.05, words)
             with gr.Row():

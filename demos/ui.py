@@ -158,7 +158,7 @@ def launch_alone(build: Callable) -> None:
     """Show one tab by itself, in English."""
     with gr.Blocks() as page:
         build(run_here, Words("en"))
-    page.launch(theme=THEME, css_paths=[PAGE_CSS])
+    page.launch(theme=THEME, css_paths=[PAGE_CSS], footer_links=[])
 
 
 def examples(samples: list[tuple], boxes: list, words: Words) -> gr.Examples:

@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training import corpus
 from training.loop import RecipeError
+from training.sources import SOURCES
 
 
 def save(
@@ -29,9 +30,9 @@ def save(
             (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(part, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise RecipeError(f"could not write {folder}: {error}. Free some disk and run the same command again.") from error
+        raise RecipeError(f"could not write {folder}: {error}. Free some disk and run this again.") from error
 
 
 def megabytes(folder: Path) -> float:
@@ -46,7 +47,7 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 def data_table(names: list[str]) -> str:
     """Return the table of the sets trained on or tested with: what, from where, on what terms."""
-    found = [corpus.SOURCES[name] for name in names]
+    found = [SOURCES[name] for name in names]
     return table(["data", "from", "licence stated there"], [[one.what, one.origin, one.licence] for one in found])
 
 

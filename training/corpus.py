@@ -5,98 +5,20 @@ import io
 import itertools
 import lzma
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from training.loop import RecipeError
+from training.sources import SOURCES
 
 END = "<|endoftext|>"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A set of texts: where it lies under the data folder, and whom to thank for it."""
-
-    path: str
-    what: str
-    origin: str
-    licence: str
-
-
-SOURCES = {
-    "children": Source(
-        "english/children_stories_ccby.txt.xz",
-        "764 picture-book texts",
-        "global-asp/asp-source, pb-source, lida-source; bookdash/bookdash-books",
-        "CC BY",
-    ),
-    "fairytales": Source(
-        "english/fairytales_train.txt.xz", "fairy tales", "FairytaleQA, uci-soe/FairytaleQAData", "Apache-2.0"
-    ),
-    "fairytales_held_out": Source(
-        "english/fairytales_val.txt.xz", "fairy tales held out", "FairytaleQA, uci-soe/FairytaleQAData", "Apache-2.0"
-    ),
-    "books": Source(
-        "books/books_easy.txt.xz", "classic prose", "mlschmitt/classic-books-markdown", "public domain"
-    ),
-    "manifest": Source(
-        "books/manifest.tsv", "the titles of the books", "mlschmitt/classic-books-markdown", "public domain"
-    ),
-    "books_held_out": Source(
-        "books/books_valid.txt", "six books held out", "mlschmitt/classic-books-markdown", "public domain"
-    ),
-    "tatoeba": Source(
-        "english/tatoeba_en.txt.xz", "212,896 everyday sentences", "Tatoeba, through manythings.org", "CC BY 2.0"
-    ),
-    "commonvoice": Source(
-        "english/commonvoice_en.txt.xz", "54,746 sentences read aloud", "mozilla/common-voice", "CC0"
-    ),
-    "news": Source(
-        "english/onestop_news.txt.xz", "graded news", "nishkalavallabhi/OneStopEnglishCorpus", "CC BY-SA 4.0"
-    ),
-    "wikisplit": Source(
-        "english/wikisplit_en.txt.xz", "encyclopaedic sentences", "google-research-datasets/wiki-split", "CC BY-SA 4.0"
-    ),
-    "dialogues": Source(
-        "english/sgd_dialogues_train.txt.xz",
-        "dialogues about everyday services",
-        "google-research-datasets/dstc8-schema-guided-dialogue",
-        "CC BY-SA 4.0",
-    ),
-    "countries": Source("facts/countries.tsv", "capitals and languages", "factbook/factbook.json", "CC0"),
-    "sst2": Source(
-        "sentiment/sst2_train.tsv",
-        "67,334 labelled phrases of film reviews (SST-2)",
-        "Stanford Sentiment Treebank, Socher et al. 2013",
-        "none stated; research use",
-    ),
-    "sst2_held_out": Source(
-        "sentiment/sst2_dev.tsv",
-        "872 labelled sentences (SST-2 dev), held out",
-        "Stanford Sentiment Treebank, Socher et al. 2013",
-        "none stated; research use",
-    ),
-    "snippets": Source(
-        "sentiment/sentence_polarity_no_sst_eval.tsv",
-        "7,716 labelled review snippets",
-        "sentence polarity set of Pang and Lee 2005, nltk/nltk_data",
-        "CC BY 4.0",
-    ),
-    "goemotions": Source(
-        "sentiment/goemotions/group/train.tsv", "everyday remarks with feelings", "monologg/GoEmotions-pytorch", "Apache-2.0"
-    ),
-    "pros_cons": Source(
-        "sentiment/pros_cons.zip", "praise and complaint about products", "Liu 2008, nltk/nltk_data", "CC BY 4.0"
-    ),
-}
 
 # Words nobody should meet in a demonstration: a paragraph with one of them is left out.
 SLURS = re.compile(
     r"\b(?:nigg\w+|negro\w*|negress|dark(?:ey|ie|y)s?|coons?|fagg?ots?|half-breeds?|redskins?|chink|spic)\b", re.I
 )
 MARKS = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "…": "...", "\u00a0": " "})
-
 BRITISH_SPEECH = re.compile(r"(?<![\w'])'(?!(?:em|tis|twas|im|is|er|ole)\b)([A-Za-z][^\"]*?[,.!?-])'(?!\w)")
+SENTENCE_END = re.compile(r"(?<![A-Z]\.)(?<!\bMr\.)(?<!Mrs\.)(?<!\bDr\.)(?<!\bSt\.)(?<=[.!?\"])\s+(?=[\"A-Z])")
 
 
 def open_source(data: Path, name: str) -> bytes:
@@ -201,12 +123,7 @@ def books(data: Path, titles: frozenset[str]) -> list[str]:
 
 def sentences(document: str) -> list[str]:
     """Part a document into its sentences, quotes and abbreviations taken as they come."""
-    return [
-        one
-        for paragraph in document.split("\n")
-        for one in re.split(r"(?<![A-Z]\.)(?<!\bMr\.)(?<!Mrs\.)(?<!\bDr\.)(?<!\bSt\.)(?<=[.!?\"])\s+(?=[\"A-Z])", paragraph)
-        if one
-    ]
+    return [one for paragraph in document.split("\n") for one in SENTENCE_END.split(paragraph) if one]
 
 
 def runs(text: str, length: int = 8) -> set[tuple[str, ...]]:

@@ -11,6 +11,7 @@ import torch
 
 from training import corpus
 from training.loop import RecipeError
+from training.sources import SOURCES
 
 # How often a masked row comes from each: whole sentences of many kinds, short ones most.
 SENTENCES = {
@@ -48,7 +49,7 @@ def is_sentence(text: str) -> bool:
     """Tell a whole sentence, or several, of fitting length."""
     return (
         3 <= len(text.split()) <= WORDS
-        and text[-1] in ".!?\""
+        and text[-1] in '.!?"'
         and text.count('"') % 2 == 0
         and not re.search(r"\s[.,']", text)
         and not corpus.SLURS.search(text)
@@ -73,11 +74,11 @@ def gather_sentences(data: Path) -> tuple[dict[str, list[str]], dict[str, list[s
         whole[name] = corpus.documents(data, name)
     prose = corpus.read(data, "books").replace(corpus.END, "").split("\n\n")[::10]
     whole["books"] = list(filter(corpus.is_prose, corpus.paragraphs("\n\n".join(prose))))
-    training, held_out = (
-        {name: [unit for text in whole[name] if is_held_out(text) is aside for unit in units(text)] for name in SENTENCES}
-        for aside in (False, True)
-    )
-    return training, held_out
+    parts = []
+    for aside in (False, True):
+        chosen = {name: [text for text in whole[name] if is_held_out(text) is aside] for name in SENTENCES}
+        parts.append({name: [unit for text in texts for unit in units(text)] for name, texts in chosen.items()})
+    return parts[0], parts[1]
 
 
 def natural(phrase: str) -> str:
@@ -107,7 +108,7 @@ def pros_and_cons(data: Path) -> list[Judged]:
                 text = packed.read(f"pros_cons/{name}.txt").decode("latin-1")
                 found += [(corpus.tidy(one), label) for one in re.findall(r"<(?:Pros|Cons)>([^<&]+)</", text)]
     except (zipfile.BadZipFile, KeyError) as error:
-        raise RecipeError(f"{data / corpus.SOURCES['pros_cons'].path} cannot be read: {error}. Fetch it again.") from error
+        raise RecipeError(f"{data / SOURCES['pros_cons'].path} cannot be read: {error}. Fetch it again.") from error
     return [(text, label) for text, label in found if len(text.split()) > 2]
 
 
@@ -120,7 +121,7 @@ def feelings(data: Path) -> list[Judged]:
 
 
 class Pool:
-    """Rows of tokens by source, from which batches of like length are drawn: little padding, nothing to keep in step."""
+    """Rows of tokens by source, from which batches of like length are drawn, so that little of them is padding."""
 
     def __init__(self, sources: dict[str, list], shares: dict[str, float], length: Callable[[object], int]):
         self.sources = [sources[name] for name in sources]

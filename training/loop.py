@@ -136,4 +136,6 @@ def save(
         os.replace(part, checkpoint)
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
-        raise RecipeError(f"could not write {checkpoint}: {error}. Free some disk and run the same command again.") from error
+        raise RecipeError(
+            f"could not write {checkpoint}: {error}. Free some disk and run the same command again."
+        ) from error

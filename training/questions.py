@@ -90,17 +90,19 @@ def ask_shape(scene: Scene, rng: random.Random) -> Question | None:
     colour = name.split()[0]
     text = rng.choice((
         f"what shape is the {name}", f"what shape is {colour}", f"what is the {name}", f"which shape is {colour}",
-        f"what is {colour}", f"what is the shape of the {name}", f"what kind of shape is the {name}", f"what {colour} shape is there",
+        f"what is {colour}", f"what is the shape of the {name}", f"what kind of shape is the {name}",
+        f"what {colour} shape is there",
     ))  # fmt: skip
     return Question("shape", text, target.shapes(scene)[0].kind)
 
 
 def ask_number(scene: Scene, rng: random.Random) -> Question | None:
-    """Ask how many there are; every number that occurs in the scene is as likely as any other."""
+    """Ask how many there are; of the numbers that occur in the scene the large ones, which few scenes have, are likelier."""
     by_count: dict[int, list[Target]] = {}
     for target in [*targets(scene, rng), Target(None, None)]:
         by_count.setdefault(len(target.shapes(scene)), []).append(target)
-    count = rng.choice(sorted(by_count))
+    counts = sorted(by_count)
+    count = rng.choices(counts, weights=[1 + count for count in counts])[0]
     name = rng.choice(by_count[count]).name(rng, plural=True)
     where = rng.choice(("", "", "", " in the picture", " in the image"))
     text = rng.choice((

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from transformers.utils import logging
+
 from training.loop import RecipeError
 
 RUNS = Path("training/runs")
@@ -41,6 +43,8 @@ class Options(argparse.ArgumentParser):
 
 def run(recipe: Callable[[], None]) -> None:
     """Run a recipe; say what the person can put right in one line, and exit with 2."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         recipe()
     except RecipeError as error:

@@ -8,6 +8,7 @@ the picture sees itself. The last part is in the true form, one question a pictu
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,11 @@ SIDE, PATCH = 64, 8  # pixels
 GRID = SIDE // PATCH  # patches a side
 WORDS = 20  # tokens of a question at most
 PICTURES, QUESTIONS = 32, 8  # a step: pictures, and questions about each
-STEPS = 4000
+STEPS = 6000
 RATE, MUON_RATE = 1.5e-3, 4e-3
-ALONE = 0.8  # of all steps: from here on one question a picture, as the model is used
-LOOKING = 0.6  # of all steps: until here the patches also learn to name what lies on them
+ALONE = 0.87  # of all steps: from here on one question a picture, as the model is used
+LOOKING = 0.7  # of all steps: until here the patches also learn to name what lies on them
+FEW = 0.3  # of all pictures have one shape or two, to learn on
 EASY = ("colour", "shape", "yes/no", "number")  # asked alone in the first tenth
 
 
@@ -82,6 +84,25 @@ def architecture(vocabulary: int, quick: bool) -> ViltConfig:
     )
 
 
+PLACE_SIZE = 1.5  # root mean square of a place's code; a patch of pixels comes to about 2
+
+
+def places(size: int) -> torch.Tensor:
+    """Return a code of where each patch is, (patch, size), from waves across and down the picture, mixed at random.
+
+    Transformers starts it at zero, and what is learned from there is drowned out by the pixels.
+    Source of the waves: Vaswani et al. 2017, section 3.5, here in two dimensions.
+    """
+    along = (torch.arange(GRID) + 0.5) / GRID  # 0 to 1
+    phases = along[:, None] * torch.pi * 2.0 ** torch.arange(-1, 3)  # (patch of a side, wave)
+    waves = torch.cat([phases.sin(), phases.cos()], 1)  # (patch of a side, 8)
+    across, down = waves[None].expand(GRID, -1, -1), waves[:, None].expand(-1, GRID, -1)
+    waves = torch.cat([across, down, across * down, across - down], 2).flatten(0, 1)  # (patch, 32)
+    code = waves @ torch.randn(waves.shape[1], size, generator=loop.generator(0))
+    code = code - code.mean(0)
+    return PLACE_SIZE * code / code.square().mean().sqrt()
+
+
 def pixels_of(picture: Image.Image) -> np.ndarray:
     """Return what the processor makes of a picture: float32 (3, SIDE, SIDE), from -1 to 1."""
     small = picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
@@ -100,14 +121,31 @@ def named_patches(scene: Scene) -> np.ndarray:
     return found.ravel()
 
 
-def draw_batch(tokenizer, seed: int, step: int, pictures: int, questions: int, kinds: tuple[str, ...]) -> dict:
+def scene_to_learn_on(rng: random.Random) -> Scene:
+    """Make up a scene; FEW of all have but one shape or two."""
+    few = rng.random() < FEW
+    while True:
+        scene = random_scene(rng)
+        if not few or 1 <= len(scene.shapes) <= 2:
+            return scene
+
+
+def draw_batch(
+    tokenizer,
+    seed: int,
+    step: int,
+    pictures: int,
+    questions: int,
+    kinds: tuple[str, ...],
+    make: Callable[[random.Random], Scene] = random_scene,
+) -> dict:
     """Make up the pictures and questions of a step.
 
     Returns pixels float32 (picture, 3, SIDE, SIDE); patches int64 (picture, patch); ids and mask int64
     (picture, question, word); answers int64 (picture, question).
     """
     rng = random.Random(hash((seed, step)))
-    scenes = [random_scene(rng) for _ in range(pictures)]
+    scenes = [make(rng) for _ in range(pictures)]
     drawn = [pixels_of(draw(scene, rng.choice((64, 64, 96, 128)))) for scene in scenes]
     asked = [ask(scene, rng, kinds) for scene in scenes for _ in range(questions)]
     words = tokenizer(
@@ -157,6 +195,8 @@ class Learner(torch.nn.Module):
     def __init__(self, network: ViltForQuestionAnswering):
         super().__init__()
         self.network = network
+        with torch.no_grad():
+            network.vilt.embeddings.position_embeddings[0, 1:] += places(network.config.hidden_size)
         self.naming = torch.nn.Linear(network.config.hidden_size, 1 + len(COLOURS) * len(KINDS))
 
     def loss(self, batch: dict, looking: float) -> torch.Tensor:
@@ -244,9 +284,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     def loss_at(step: int) -> torch.Tensor:
         alone = step >= ALONE * steps
-        shape = (2 * pictures, 1) if alone else (pictures, QUESTIONS)
-        kinds = EASY if step < 0.1 * steps else tuple(ASKERS)
-        batch = draw_batch(processor.tokenizer, chosen.seed, step, *shape, kinds)
+        shape = (5 * pictures // 2, 1) if alone else (pictures, QUESTIONS)
+        kinds = EASY if step < 0.1 * steps else (*ASKERS, "position", "number")  # the hard ones twice
+        batch = draw_batch(processor.tokenizer, chosen.seed, step, *shape, kinds, scene_to_learn_on)
         return learner.loss(
             {name: tensor.to(loop.device()) for name, tensor in batch.items()}, 0.5 * (step < LOOKING * steps)
         )

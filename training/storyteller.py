@@ -1,6 +1,6 @@
 """Train the storyteller: children's stories and fairy tales in, a small Llama that goes on with a story out.
 
-    python -m training.storyteller --data FOLDER
+python -m training.storyteller --data FOLDER
 """
 
 import math
@@ -68,7 +68,8 @@ def gather(data: Path) -> tuple[dict[str, list[str]], list[str]]:
         "tatoeba": [corpus.tidy(line) for line in corpus.read(data, "tatoeba").splitlines() if line.strip()],
     }
     held_out = stories[::20] + corpus.documents(data, "fairytales_held_out")
-    return training, corpus.unseen(held_out, [text for name in ("children", "fairytales", "books") for text in training[name]])
+    seen = [text for name in ("children", "fairytales", "books") for text in training[name]]
+    return training, corpus.unseen(held_out, seen)
 
 
 def learn_tokenizer(training: dict[str, list[str]], size: int) -> PreTrainedTokenizerFast:
@@ -167,8 +168,8 @@ def describe(folder: Path, streams: dict[str, torch.Tensor], held_out: list[str]
         task="text-generation",
         sections={
             "What it is": f"A Llama of {size / 1e6:.1f} million parameters, made from nothing to write simple English "
-            f"stories and to be looked into. Context {CONTEXT} tokens, vocabulary {len(tokenizer):,} pieces (byte-level "
-            f"BPE of its own), bfloat16, {card.megabytes(folder):.1f} MB.",
+            f"stories and to be looked into. Context {CONTEXT} tokens, vocabulary {len(tokenizer):,} pieces "
+            f"(byte-level BPE of its own), bfloat16, {card.megabytes(folder):.1f} MB.",
             "Training": f"`python -m training.storyteller --data FOLDER`: {steps:,} steps of {BATCH:,} tokens, "
             f"{minutes:.0f} minutes on {card.machine()}; Muon for the blocks, AdamW for the rest.",
             "Data": card.data_table(["children", "fairytales", "books", "tatoeba", "fairytales_held_out"])
@@ -178,8 +179,8 @@ def describe(folder: Path, streams: dict[str, torch.Tensor], held_out: list[str]
                 f"{number}. " + sample.replace("\n", "\n   ") for number, sample in enumerate(samples, 1)
             ),
             "What it is bad at": "It knows words and sentences better than events: people and things change or vanish "
-            "within a few lines. It knows no facts and answers no questions. Half of what it read was written before "
-            "1930: kings, servants, punishment, and the roles of men, women and peoples are as in those books. "
+            "within a few lines. It knows no facts and answers no questions. Two thirds of what it read were written "
+            "before 1930: kings, servants, punishment, and the roles of men, women and peoples are as in those books. "
             "Paragraphs with the coarsest slurs were left out; other dated attitudes were not.",
         },
     )
@@ -200,9 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows = draw(streams, chosen.seed, step, batch).to(loop.device())
         return network(input_ids=rows, labels=rows).loss
 
-    seconds = loop.train(
-        network, loss_at, steps=steps, checkpoint=chosen.checkpoint, rate=RATE, muon_rate=MUON_RATE
-    )
+    seconds = loop.train(network, loss_at, steps=steps, checkpoint=chosen.checkpoint, rate=RATE, muon_rate=MUON_RATE)
     card.save(network, tokenizer, chosen.out)
     describe(chosen.out, streams, held_out, steps, seconds / 60)
 

@@ -34,11 +34,11 @@ def from_classes(model: Model, words: dict, pixels: dict, what_if: WhatIf) -> tu
     ViLT draws its patches in random order: they are embedded first, to know which one is where.
     Source: Kim et al. 2021; the weights: gradient x attention, Chefer et al. 2021, eq. 5-6.
     """
-    network = model.network
+    network, values = model.network, pixels["pixel_values"]
+    real = pixels.get("pixel_mask", torch.ones_like(values[:, 0], dtype=torch.long))
     with torch.no_grad():
-        patches, seen, (places, grid) = network.vilt.embeddings.visual_embed(
-            pixels["pixel_values"], pixels["pixel_mask"], network.config.max_image_length
-        )
+        embedded = network.vilt.embeddings.visual_embed(values, real, network.config.max_image_length)
+        patches, seen, (places, grid) = embedded
         number = places[0, :, 0] * grid[1] + places[0, :, 1]  # (patch): its number in the picture, row by row
         seen = hide(seen, torch.cat([number.new_tensor([-1]), number]), what_if, grid[0] * grid[1])
     with torch.enable_grad(), attention.watch(network, record=True, silenced=what_if.silenced_heads) as probe:

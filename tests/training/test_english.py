@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from tests.training.tiny_sets import SENTENCES, write_sets
-from training import english, english_text, loop, recipe
+from training import english, english_text, loop, recipe, two_heads
 from training.baselines import NaiveBayes
 
 
@@ -15,7 +15,7 @@ def trained(tmp_path_factory):
     write_sets(folder / "data")
     words = sorted({word for sentence in SENTENCES for word in sentence.lower().rstrip(".").split()})
     letters = list("abcdefghijklmnopqrstuvwxyz.,!'")
-    pieces = ["[unused0]", *english.SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words]
+    pieces = ["[unused0]", *two_heads.SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words]
     config = BertConfig(
         vocab_size=len(pieces), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
     )

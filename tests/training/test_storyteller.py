@@ -5,8 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.tiny_sets import write_sets
-from training import recipe, storyteller
+from training import card, recipe, storyteller
 from training.baselines import Bigrams
+from training.loop import RecipeError
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,14 @@ def test_bigrams_are_probabilities():
     counts = Bigrams([0, 1, 2, 1, 2, 2], vocabulary=4)
     for first in range(4):
         assert sum(counts.probability(first, second) for second in range(4)) == pytest.approx(1)
+
+
+def test_a_folder_that_cannot_be_written_is_said(trained, tmp_path):
+    (tmp_path / "file").touch()
+    tokenizer = AutoTokenizer.from_pretrained(trained / "out")
+    network = AutoModelForCausalLM.from_pretrained(trained / "out")
+    with pytest.raises(RecipeError, match="could not write"):
+        card.save(network, tokenizer, tmp_path / "file" / "out")
 
 
 @pytest.mark.parametrize("wrong", [["--data", "nowhere"], ["--data", "nowhere", "--sped", "1"], []])
