@@ -40,6 +40,7 @@ def lay_out(run: Runner, words: Words, app: gr.Blocks) -> None:
 
 def launch() -> None:
     """Serve the app, open the page where there is a screen, then load the models behind it."""
+    ui.check_device()
     screen = sys.platform in ("darwin", "win32") or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
     app = build()
     app.launch(

@@ -17,9 +17,7 @@ class Encoded:
 
     ids: list[int]
     shown: tuple[str, ...]  # parallel to ids; a space in front where a word begins
-    letters: tuple[
-        str, ...
-    ]  # parallel to ids: what it adds to the text, "" for a special token or the rest of a character
+    letters: tuple[str, ...]  # parallel to ids: what it adds to the text, "" for special tokens and rests of characters
     words: tuple[int | None, ...]  # parallel to ids: the number of the word a token belongs to, None for special tokens
 
     def by_word(self) -> list[list[int]]:

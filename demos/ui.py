@@ -3,8 +3,10 @@
 import functools
 import inspect
 import logging
+import os
 import re
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -76,6 +78,15 @@ def header(words: Words, app: gr.Blocks) -> None:
         return gr.HTML(device=words.say(f"device.{device.why}", name=device.name))
 
     app.load(show_device, None, place, api_visibility="private", queue=False)
+
+
+def check_device() -> None:
+    """Stop with one line, before anything is loaded, where GLASSBOX_DEVICE names a device that is not there."""
+    if os.environ.get("GLASSBOX_DEVICE"):
+        try:
+            core.models.device()
+        except ValueError as error:
+            sys.exit(str(error))
 
 
 def warm_up() -> None:

@@ -1,0 +1,41 @@
+"""A new model is one line of the catalogue."""
+
+from pathlib import Path
+
+import pytest
+
+import core
+from core import catalogue
+from core.catalogue import ModelCard
+from core.errors import UnknownModel
+from core.runner import run_here
+from demos import ui
+from demos.words import Words
+from tests.tiny import tiny
+
+
+def test_a_model_added_in_one_line_is_offered_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tiny(tmp_path, "bert", "AutoModelForMaskedLM", "masking")
+    line = ModelCard("newcomer", ("masking", "attention"), str(tmp_path), "AutoModelForMaskedLM")
+    monkeypatch.setattr(catalogue, "CATALOGUE", (*catalogue.CATALOGUE, line))
+
+    menu = ui.model_menu("masking", Words("en"))
+    assert ("newcomer", "newcomer") in menu.choices
+    filling = run_here(core.tasks.fill_mask, "newcomer", "The cat [MASK].")
+    assert len(filling.rankings) == 1
+    assert run_here(core.tasks.attend, "newcomer", "The cat [MASK].").weights.ndim == 4
+    with pytest.raises(UnknownModel, match="newcomer"):
+        run_here(core.tasks.judge, "newcomer", "The cat.")
+
+
+def test_every_model_of_the_catalogue_loads_in_plain_hugging_face_format():
+    for card in catalogue.CATALOGUE:
+        folder = core.models.ROOT / card.repo
+        assert {"config.json", "model.safetensors", "README.md"} <= {file.name for file in folder.iterdir()}
+        assert "license:" in (folder / "README.md").read_text("utf-8")
+        assert core.models.load(card.name).network.training is False
+
+
+def test_all_weights_together_stay_under_80_megabytes():
+    folder = core.models.ROOT / "weights"
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 80e6
