@@ -15,6 +15,8 @@ ACCENT, MUTED, REST, FOR, AGAINST = (f"var(--gb-{name})" for name in ("accent", 
 SCALE = [[step / 4, f"var(--gb-scale-{step})"] for step in range(5)]
 VEIL = [[step / 2, f"var(--gb-veil-{step})"] for step in range(3)]
 BAR = 34  # pixels a bar
+ROOM = 1.25  # of the longest bar, so that its number fits beside it on a phone
+NEGLIGIBLE = 0.05  # of probability: a word that costs less is drawn as the little it is
 MONTAGE_CELL = 24  # numbers a side of one head in the montage
 
 
@@ -50,7 +52,7 @@ def bars(labels: Sequence[str], rows: Sequence[dict], height: int, **layout) -> 
         for row in rows
     ]
     down = {**numbered(labels), "range": [len(labels) - 0.4, -0.6], "showgrid": False}
-    across = {"visible": False, "range": [0, 1.18], **layout.pop("xaxis", {})}
+    across = {"visible": False, "range": [0, ROOM], **layout.pop("xaxis", {})}
     return figure(traces, yaxis=down, xaxis=across, height=height, bargap=0.3, **layout)
 
 
@@ -75,7 +77,7 @@ def rankings_bars(rankings: Sequence[Ranking], titles: Sequence[str], rest: str)
         "marker": {"color": colours}, "customdata": codes, "textposition": "outside", "cliponaxis": False,
     }  # fmt: skip
     longest = max(value for value in values if value is not None)
-    drawn = bars(labels, [row], BAR * len(labels) + 30, xaxis={"range": [0, longest * 1.18 or 1]})
+    drawn = bars(labels, [row], BAR * len(labels) + 30, xaxis={"range": [0, longest * ROOM or 1]})
     shown = zip(drawn.layout.yaxis.ticktext, values, strict=True)
     drawn.layout.yaxis.ticktext = [f"<b>{text}</b>" if value is None else text for text, value in shown]
     return drawn
@@ -90,7 +92,7 @@ def compared_bars(labels: Sequence[str], rows: Sequence[Sequence[float]], names:
     ]
     drawn = bars(
         labels, traces, 2 * BAR * len(labels) + 90, barmode="group",
-        xaxis={"range": [0, 1.18 * max(max(row) for row in rows) or 1]},
+        xaxis={"range": [0, ROOM * max(max(row) for row in rows) or 1]},
         legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
     )  # fmt: skip
     drawn.update_layout(showlegend=True, bargap=0.25)
@@ -112,12 +114,13 @@ def step_bars(step: Step, drawn: Sequence[float], names: Sequence[str], rest: st
 
 
 def saliency_bars(saliency: Saliency, names: Sequence[str]) -> Figure:
-    """Draw how much each word pushed: by gradients where there are any, and by covering, each to its own largest.
+    """Draw how much each word pushed: by covering, and by gradients where there are any, each to its own largest.
 
-    names: of covering and of gradients, for the legend.
+    names: of covering and of gradients, for the legend. Where no word costs the answer NEGLIGIBLE, all bars stay short.
     """
     rows = [saliency.covered, saliency.scores] if saliency.scores else [saliency.covered]
     most = [max(map(abs, row), default=0) or 1 for row in rows]
+    most[0] = max(most[0], NEGLIGIBLE)
     traces = [
         {
             "x": [value / top for value in row], "name": name, "marker": {"color": colour, "opacity": opacity},
