@@ -1,8 +1,12 @@
 """Glassbox: see what a language model sees. The table of contents: the tabs, the two languages, the launch."""
 
+import gc
 import os
 import sys
 import threading
+
+if __name__ == "__main__":
+    gc.disable()  # nothing that is imported is garbage, and looking for some takes a tenth of the time; see ui.warm_up
 
 import gradio as gr
 
@@ -39,9 +43,10 @@ def lay_out(run: Runner, words: Words, app: gr.Blocks) -> None:
 
 
 def launch() -> None:
-    """Serve the app, open the page where there is a screen, then load the models behind it."""
+    """Serve the app, open the page where there is a screen, and load the models behind it."""
     ui.check_device()
     screen = sys.platform in ("darwin", "win32") or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+    threading.Thread(target=ui.warm_up, daemon=True).start()
     app = build()
     app.launch(
         theme=THEME,
@@ -50,10 +55,7 @@ def launch() -> None:
         run_history=False,
         max_file_size=limits.PICTURE_BYTES,
         inbrowser=screen and "SPACE_ID" not in os.environ,
-        prevent_thread_lock=True,
     )
-    threading.Thread(target=ui.warm_up, daemon=True).start()
-    app.block_thread()
 
 
 if __name__ == "__main__":

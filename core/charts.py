@@ -151,7 +151,7 @@ def verdicts_histogram(rankings: Sequence[Ranking], label: str, axis: str) -> Fi
 def patch_map(picture: Image.Image, patches: PatchMap, hidden: frozenset[int], hover: str) -> Figure:
     """Draw a picture dimmed where the answer did not come from; a cell is a patch, hidden ones are crossed out."""
     rows, columns = patches.weights.shape
-    shades = 255 * np.sqrt(patches.weights.clip(0, 1))  # the root, so that weak places are not lost
+    shades = 255 * patches.weights.clip(0, 1)
     heat = Heatmap(
         z=shades.astype(np.uint8), zmin=0, zmax=255, colorscale=VEIL, showscale=False, zsmooth=False,
         customdata=np.round(patches.weights, 3).tolist(), hovertemplate=f"{hover}: %{{customdata:.0%}}<extra></extra>",

@@ -1,6 +1,7 @@
 """What every tab does the same way: its head, its model menu, its sentence, its events, the one door for errors."""
 
 import functools
+import gc
 import inspect
 import logging
 import os
@@ -90,8 +91,11 @@ def check_device() -> None:
 
 
 def warm_up() -> None:
-    """Load the models on board, so that nobody's first answer waits for them."""
-    core.models.warm_up()
+    """Load the models on board, so that nobody's first answer waits for them; then collect garbage as usual."""
+    try:
+        core.models.warm_up()
+    finally:
+        gc.enable()
 
 
 def head(task: str, words: Words) -> None:

@@ -100,5 +100,5 @@ def explain_step(model: Model, prompt: str, tokens: tuple[int, ...]) -> Saliency
     ids = [*encoded.ids, *story][: model.context]
     inputs = model.inputs(input_ids=ids, attention_mask=[1] * len(ids))
     with model.turn():
-        lost = cover_each(model, inputs, words, lambda chances: chances[:, -1, last], logits_to_keep=1)
+        lost = cover_each(model, inputs, words, last, at=-1, logits_to_keep=1)
     return Saliency(token_label(model.tokenizer, last), shown, lost)

@@ -30,7 +30,7 @@ def fill_mask(model: Model, text: str, count: int = limits.CHOICES, what_if: Wha
         logits = model.network(**inputs).logits[0, list(blanks)]  # (blanks, vocabulary)
         chances = probabilities(logits).cpu()
         likeliest = int(chances[0].argmax())
-        lost = cover_each(model, inputs, words, lambda covered: covered[:, blanks[0], likeliest])
+        lost = cover_each(model, inputs, words, likeliest, at=blanks[0])
     name = partial(token_label, model.tokenizer)
     why = Saliency(name(likeliest), encoded.written(words), lost)
     return Filling(encoded.shown, blanks, tuple(rank(row, name, count) for row in chances), why)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 
 from core import attention, limits
@@ -37,7 +38,7 @@ def judge(model: Model, text: str, what_if: WhatIf = WhatIf()) -> Verdict:
             chances = probabilities(model.network(**inputs).logits)[0]  # (labels,)
         winner = int(chances.argmax())
         pushes = integrated_gradients(model, **inputs, label=winner)
-        lost = cover_each(model, inputs, words, lambda chances: chances[:, winner])
+        lost = cover_each(model, inputs, words, winner)
     names = model.network.config.id2label
     saliency = Saliency(
         label=names[winner],
@@ -72,18 +73,19 @@ def integrated_gradients(
     """Return how much each token moved the log-odds of a label, against a text of blanks: float32[token].
 
     The sum over the tokens approaches log-odds(text) - log-odds(blanks) as limits.GRADIENT_STEPS grows.
-    Source: Sundararajan et al. 2017, eq. 3, by the midpoint rule.
+    Source: Sundararajan et al. 2017, eq. 3, by Gauss-Legendre quadrature.
     """
     embed = model.network.get_input_embeddings()
     tokenizer = model.tokenizer
     blank = tokenizer.pad_token_id if tokenizer.mask_token_id is None else tokenizer.mask_token_id
     special = torch.isin(input_ids, torch.tensor(tokenizer.all_special_ids, device=input_ids.device))
     text, blanks = embed(input_ids), embed(torch.where(special, input_ids, blank))  # (1, token, size)
-    steps = limits.GRADIENT_STEPS
-    along = (torch.arange(steps, device=text.device, dtype=text.dtype) + 0.5)[:, None, None] / steps
+    points, shares = np.polynomial.legendre.leggauss(limits.GRADIENT_STEPS)  # from -1 to 1, shares summing to 2
+    along = text.new_tensor((points + 1) / 2)[:, None, None]
     path = (blanks + along * (text - blanks)).detach().requires_grad_()  # (step, token, size)
     with torch.enable_grad():
-        logits = model.network(inputs_embeds=path, attention_mask=attention_mask.expand(steps, -1)).logits.float()
+        logits = model.network(inputs_embeds=path, attention_mask=attention_mask.expand(len(path), -1)).logits.float()
         others = torch.cat([logits[:, :label], logits[:, label + 1 :]], -1).logsumexp(-1)
         (gradients,) = torch.autograd.grad((logits[:, label] - others).sum(), path)
-    return (gradients.mean(0) * (text - blanks)[0]).sum(-1).float().cpu().detach()
+    mean = (gradients * text.new_tensor(shares / 2)[:, None, None]).sum(0)  # (token, size)
+    return (mean * (text - blanks)[0]).sum(-1).float().cpu().detach()

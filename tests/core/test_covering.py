@@ -17,13 +17,9 @@ def asked(model):
     return model, model.inputs(input_ids=encoded.ids, attention_mask=[1] * len(encoded.ids)), encoded.by_word()
 
 
-def first_label(chances):
-    return chances[:, 0]
-
-
 def test_each_loss_is_the_probability_with_the_word_minus_without_it(asked):
     model, inputs, words = asked
-    lost = cover_each(model, inputs, words, first_label)
+    lost = cover_each(model, inputs, words, 0)
     whole = probabilities(model.network(**inputs).logits)[0, 0].item()
     for loss, word in zip(lost, words, strict=True):
         mask = inputs["attention_mask"].clone()
@@ -36,23 +32,23 @@ def test_each_loss_is_the_probability_with_the_word_minus_without_it(asked):
 def test_what_was_hidden_before_stays_hidden(asked):
     model, inputs, words = asked
     inputs["attention_mask"][0, words[0]] = 0
-    assert cover_each(model, inputs, words, first_label)[0] == pytest.approx(0, abs=1e-6)
+    assert cover_each(model, inputs, words, 0)[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_size_of_a_batch_changes_no_answer(asked, monkeypatch):
-    at_once = cover_each(*asked, first_label)
+    at_once = cover_each(*asked, 0)
     monkeypatch.setattr(covering, "BATCH", 3)
-    assert cover_each(*asked, first_label) == pytest.approx(at_once, abs=1e-5)
+    assert cover_each(*asked, 0) == pytest.approx(at_once, abs=1e-5)
 
 
 def test_without_words_nothing_is_lost(asked):
     model, inputs, _ = asked
-    assert cover_each(model, inputs, [], first_label) == ()
+    assert cover_each(model, inputs, [], 0) == ()
 
 
 def test_what_is_given_is_not_changed(asked):
     model, inputs, words = asked
-    cover_each(model, inputs, words, first_label)
+    cover_each(model, inputs, words, 0)
     assert inputs["attention_mask"].all()
 
 
