@@ -49,12 +49,16 @@ def test_a_click_on_a_rival_branches_the_story(watched):
 def test_moving_a_slider_redraws_the_bars_at_once(watched):
     page = watched.open()
     panel = watched.tab("Write")
+    panel.get_by_text("How it chooses").first.click()
+    boldness = panel.get_by_label("number input for Boldness")
+    boldness.wait_for()
     watched.run(panel)
     panel.locator(".gb-story").first.locator(".gb-token").nth(4).click()
     panel.locator(".gb-chart .bars path").first.wait_for(state="attached")
-    panel.get_by_text("How it chooses").first.click()
-    panel.get_by_label("number input for Boldness").fill("0")
-    page.keyboard.press("Tab")
+    page.wait_for_timeout(500)
+    boldness.fill("0")
+    boldness.press("Enter")
+    boldness.blur()
     panel.locator(".gb-chart").get_by_text("✕").first.wait_for()
 
 
