@@ -34,7 +34,7 @@ def build(run: Runner, words: Words) -> gr.Column:
         verdict = run(core.tasks.judge, model, text)
         return {
             say: tell(verdict.ranking, words),
-            bars: charts.ranking_bars(named(verdict.ranking, words)),
+            bars: charts.ranking_bars(words.ranking(verdict.ranking)),
             strip: word_strip(verdict, frozenset(), words),
             why_say: tell_why(verdict, words),
             why: charts.saliency_bars(verdict.saliency, [words.say("ui.covering"), words.say("ui.gradients")]),
@@ -56,7 +56,7 @@ def build(run: Runner, words: Words) -> gr.Column:
             moved: tell_moved(verdict, now, covered, words),
             bars: charts.compared_bars(labels, rows, names)
             if covered
-            else charts.ranking_bars(named(verdict.ranking, words)),
+            else charts.ranking_bars(words.ranking(verdict.ranking)),
             strip: word_strip(verdict, covered, words),
             kept: (text, model, verdict, covered),
         }
@@ -113,11 +113,6 @@ def build(run: Runner, words: Words) -> gr.Column:
         ui.on([strip.select], show_covered, [kept], [moved, bars, strip, kept], words)
         ui.on([judge.click], show_list, [lines, file, model], [list_say, histogram, table, save], words)
     return page
-
-
-def named(ranking: Ranking, words: Words) -> Ranking:
-    """Return a ranking with its labels in the visitor's language."""
-    return Ranking(tuple(words.label(label) for label in ranking.labels), ranking.probabilities)
 
 
 def tell(ranking: Ranking, words: Words) -> str:

@@ -8,7 +8,7 @@ import gradio as gr
 import core
 from core import charts
 from core.pictures import open_picture
-from core.results import Answer, Ranking, WhatIf
+from core.results import Answer, WhatIf
 from core.runner import Runner
 from core.scenes import draw, random_scene
 from demos import ui
@@ -33,7 +33,7 @@ def build(run: Runner, words: Words) -> gr.Column:
         answer = run(core.tasks.answer, model, picture, question)
         return {
             say: tell(answer, words),
-            bars: charts.ranking_bars(named(answer.ranking, words), words.say("ui.rest")),
+            bars: charts.ranking_bars(words.ranking(answer.ranking), words.say("ui.rest")),
             heat: charts.patch_map(open_picture(picture), answer.patches, frozenset(), words.say("vqa.share")),
             moved: words.say("vqa.whatif"),
             data: ui.data_of(answer),
@@ -55,7 +55,7 @@ def build(run: Runner, words: Words) -> gr.Column:
             moved: tell_moved(answer, now, hidden, words),
             bars: charts.compared_bars(translated, rows, names)
             if hidden
-            else charts.ranking_bars(named(answer.ranking, words), words.say("ui.rest")),
+            else charts.ranking_bars(words.ranking(answer.ranking), words.say("ui.rest")),
             heat: charts.patch_map(open_picture(picture), answer.patches, hidden, words.say("vqa.share")),
             kept: (picture, question, model, answer, hidden),
         }
@@ -93,11 +93,6 @@ def build(run: Runner, words: Words) -> gr.Column:
         ui.on([heat.select], show_covered, [kept], [moved, bars, heat, kept], words)
         ui.on([scene.click], show_scene, [], [picture], words, queue=False)
     return page
-
-
-def named(ranking: Ranking, words: Words) -> Ranking:
-    """Return a ranking with its answers in the visitor's language."""
-    return Ranking(tuple(words.label(label) for label in ranking.labels), ranking.probabilities)
 
 
 def tell(answer: Answer, words: Words) -> str:

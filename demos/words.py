@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from string import Formatter
 
+from core.results import Ranking
+
 FOLDER = Path(__file__).parent / "words"
 LANGUAGES = ("en", "zh")
 
@@ -40,6 +42,10 @@ class Words:
         """Return a model's label in the visitor's language: "positive", "red", "yes"; others stay as they are."""
         key = f"label.{name.lower()}"
         return self.say(key) if self.has(key) else name
+
+    def ranking(self, ranking: Ranking) -> Ranking:
+        """Return a ranking with its labels in the visitor's language."""
+        return Ranking(tuple(map(self.label, ranking.labels)), ranking.probabilities)
 
     def listed(self, names: list[str]) -> str:
         """Return names one after the other, quoted."""
