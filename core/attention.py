@@ -1,37 +1,88 @@
-"""The hook into Transformers' AttentionInterface: record what every head looks at, and silence heads.
+"""The hook into Transformers' AttentionInterface: record what heads look at, keep what they computed, silence them.
 
-SDPA does the work for everybody; the weights are worked out beside it only while somebody is watching.
+SDPA does the work for everybody; weights are worked out beside it, and only of the layers, heads and rows asked for.
+Architectures that do not call the interface (ViLT, BLIP's text part) run eager and are read and silenced by hooks.
 """
 
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from core.errors import NoSuchPart
+from core.anatomy import counts, places, projection_of, value_norms
+from core.calls import Call, Seen, gather
+from core.errors import AttentionUnreadable, NoSuchPart
 
 NAME = "glassbox"
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whose weights are recorded. Everything of the stack that reads text, by default."""
+
+    part: str = "text"  # "text", "encoder" and "cross" of a network that has a decoder too, or "picture"
+    layers: Collection[int] | None = None
+    heads: Sequence[int] | None = None
+    rows: Sequence[int] | slice | None = None  # queries
+
+
 @dataclass
 class Probe:
-    """What is recorded and silenced while a network runs."""
+    """What is recorded, kept and silenced while a network runs."""
 
-    layers: int
+    network: PreTrainedModel
+    wanted: Wanted
     record: bool
-    silenced: frozenset[tuple[int, int]]  # (layer, head)
-    weights: list[torch.Tensor] = field(default_factory=list)  # one (batch, head, query, key) for each call of a layer
-    calls: int = 0  # layers run so far: a network calls them in order
+    keep: bool
+    gradient: bool
+    silenced: frozenset[tuple[int, int]]  # (layer, head) of the wanted part
+    weights: dict[int, Tensor] = field(default_factory=dict)  # by layer, of its last call: (batch, head, row, key)
+    calls: dict[int, Call | Seen] = field(default_factory=dict)  # by layer, where they are kept
+    norms: dict[int, Tensor] = field(default_factory=dict)  # by layer, where they are kept: (head, key)
 
-    def heads_to_silence(self) -> list[int]:
-        """Return the heads to silence in the layer that runs now, and count the call."""
-        layer = self.calls % self.layers
-        self.calls += 1
+    def __post_init__(self):
+        self._places = places(self.network)
+        self._layers, _ = counts(self.network)
+        self._times = Counter()  # calls of a module that several layers share (ALBERT)
+        self._shared = sum(part == self.wanted.part for part, *_ in self._places.values()) == 1
+
+    def layer_of(self, module: nn.Module) -> int | None:
+        """Return the layer a call of a module belongs to, None for another part of the network; counts the call."""
+        where, layer, _ = self._places.get(module, (None, None, None))
+        if where != self.wanted.part:
+            return None
+        if self._shared:
+            layer = self._times[module] % self._layers
+            self._times[module] += 1
+        return layer
+
+    def take(self, layer: int, call: Call | Seen) -> None:
+        """Record and keep what is asked for of a layer."""
+        if self.record and (self.wanted.layers is None or layer in self.wanted.layers):
+            self.weights[layer] = call.weights(self.wanted.heads, self.wanted.rows)
+        if self.keep:
+            self.calls[layer] = call.kept(self._layers)
+
+    def take_norms(self, layer: int, module: nn.Module, value: Tensor) -> None:
+        """Keep how long what each head carries from each token is, once it has gone through the output projection.
+
+        Source: Kobayashi et al. 2020 ("Attention is not only a weight"), eq. 5.
+        """
+        *_, name = self._places[module]
+        projection = projection_of(self.network, name, module) if self.keep else None
+        if projection is not None:
+            self.norms[layer] = value_norms(value, projection, counts(self.network)[1])
+
+    def heads_to_silence(self, layer: int) -> list[int]:
+        """Return the heads that fall silent in a layer."""
         return [head for silenced, head in self.silenced if silenced == layer]
 
 
@@ -39,37 +90,29 @@ _probe: ContextVar[Probe | None] = ContextVar("probe", default=None)
 
 
 def attend(module, query, key, value, attention_mask, scaling=None, **options):
-    """Attend by SDPA; record the weights and silence heads when watched.
+    """Attend by SDPA; record, keep and silence when watched.
 
     query: (batch, head, query, size); key, value: (batch, key head, key, size). Returns (batch, query, head, size), None.
-    Source: Vaswani et al. 2017, eq. 1.
     """
-    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+    causal = options.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    extras = [options.get(name) for name in ("softcap", "s_aux")]
+    call = Call(query, key, attention_mask, options.get("position_bias"), scaling, causal, *extras)
     probe = _probe.get()
-    if probe is None:
+    layer = None if probe is None else probe.layer_of(module)
+    if extras != [None, None] or (layer is not None and probe.gradient):  # SDPA knows no extras, and shows no weights
+        call = Seen(call.weights())
+        output = gather(call.all, value)
+    else:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+    if layer is None:
         return output, None
-    if probe.record:
-        causal = options.get("is_causal")
-        causal = getattr(module, "is_causal", True) if causal is None else causal
-        bias = options.get("position_bias")
-        probe.weights.append(weigh(query, key, attention_mask, scaling, causal, bias))
-    heads = probe.heads_to_silence()
+    probe.take(layer, call)
+    probe.take_norms(layer, module, value)
+    heads = probe.heads_to_silence(layer)
     if heads:
         output = output.index_fill(2, torch.tensor(heads, device=output.device), 0)  # a copy: gradients need the other
     return output, None
-
-
-def weigh(query, key, mask, scaling, causal, bias) -> torch.Tensor:
-    """Return the weights SDPA used: float32 (batch, head, query, key), every row summing to 1."""
-    key = repeat_kv(key, query.shape[1] // key.shape[1])
-    logits = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    logits = logits.float() + (0 if bias is None else bias)
-    queries, keys = logits.shape[-2:]
-    if mask is None and causal and queries > 1:
-        mask = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril()
-    if mask is not None:
-        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    return logits.softmax(-1).nan_to_num(0.0)  # a row that may look at nothing looks at nothing
 
 
 AttentionInterface.register(NAME, attend)
@@ -78,23 +121,25 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 def implementation_for(network_class: type[PreTrainedModel]) -> str:
     """Return our hook where the architecture calls the interface, else "eager" (ViLT, BLIP)."""
-    return NAME if network_class._supports_sdpa else "eager"
-
-
-def counts(network: PreTrainedModel) -> tuple[int, int]:
-    """Return how many layers the network has, and heads a layer."""
-    config = network.config.get_text_config()
-    return config.num_hidden_layers, config.num_attention_heads
+    named = hasattr(sys.modules[network_class.__module__], "ALL_ATTENTION_FUNCTIONS")
+    return NAME if named or network_class._supports_attention_backend else "eager"
 
 
 @contextmanager
 def watch(
-    network: PreTrainedModel, record: bool = False, silenced: frozenset[tuple[int, int]] = frozenset()
+    network: PreTrainedModel,
+    record: Wanted | bool = False,
+    silenced: frozenset[tuple[int, int]] = frozenset(),
+    keep: bool = False,
+    gradient: bool = False,
 ) -> Iterator[Probe]:
-    """Record attention and silence heads in this thread while the block runs.
+    """Record, keep and silence attention in this thread while the block runs.
 
-    A network that is not on the interface must be called with `output_attentions=True` for its weights to be recorded.
-    Raises NoSuchPart for a layer or head that is not there.
+    record: whose weights go into `probe.weights`, True for all of the part that reads text. keep: what is needed to work
+    out any weights later goes into `probe.calls` and `probe.norms`. gradient: the recorded weights take part in what the
+    network computes, so that gradients reach them. A network that is not on the interface must be called with
+    `output_attentions=True` to be recorded.
+    Raises NoSuchPart for a layer or head that is not there, AttentionUnreadable where heads cannot be silenced.
     """
     layers, heads = counts(network)
     for layer, head in silenced:
@@ -102,16 +147,9 @@ def watch(
             raise NoSuchPart(part="layer", found=layer + 1, limit=layers)
         if not 0 <= head < heads:
             raise NoSuchPart(part="head", found=head + 1, limit=heads)
-    probe = Probe(layers, record, silenced)
-    hooks = []
-    if network.config._attn_implementation != NAME:
-        modules = [
-            module
-            for name, module in network.named_modules()
-            if type(module).__name__.endswith("SelfAttention")
-            and "crossattention" not in name  # BLIP's, of the same class
-        ]
-        hooks = [module.register_forward_hook(_eager_hook(probe)) for module in modules]
+    wanted = record if isinstance(record, Wanted) else Wanted()
+    probe = Probe(network, wanted, bool(record), keep, gradient, silenced)
+    hooks = [] if network.config._attn_implementation == NAME else eager_hooks(probe)
     token = _probe.set(probe)
     try:
         yield probe
@@ -121,20 +159,46 @@ def watch(
             hook.remove()
 
 
-def _eager_hook(probe: Probe):
-    """Return a hook that records and silences in a module that returns (context, weights)."""
+def eager_hooks(probe: Probe) -> list:
+    """Hook an eager network: its attentions are recorded, and what goes into their projections is silenced.
+
+    Raises AttentionUnreadable.
+    """
+    found = [
+        (module, layer, name)
+        for module, (part, layer, name) in places(probe.network).items()
+        if part == probe.wanted.part
+    ]
+    hooks = [module.register_forward_hook(recorder(probe, layer)) for module, layer, _ in found]
+    for layer in {layer for layer, _ in probe.silenced}:
+        projections = [projection_of(probe.network, name, module) for module, at, name in found if at == layer]
+        projections = {projection for projection in projections if projection is not None}
+        if len(projections) != 1:
+            raise AttentionUnreadable(name=probe.network.config.model_type)
+        hooks.append(projections.pop().register_forward_pre_hook(silencer(probe, layer)))
+    return hooks
+
+
+def recorder(probe: Probe, layer: int):
+    """Return a hook that takes the weights a module returns beside its result."""
 
     def hook(module, inputs, outputs):
-        context, *weights = outputs  # (batch, query, head x size)
-        if _probe.get() is not probe:  # another visitor's call, in another thread
-            return outputs
-        if probe.record and weights and weights[0] is not None:
-            probe.weights.append(weights[0])
-        heads = probe.heads_to_silence()
-        if heads:
-            context = context.unflatten(-1, (module.num_attention_heads, -1)).clone()
-            context[:, :, heads] = 0
-            context = context.flatten(-2)
-        return (context, *weights)
+        others = outputs[1:] if isinstance(outputs, tuple) else ()
+        weights = [one for one in others if isinstance(one, Tensor) and one.ndim == 4]
+        if weights and _probe.get() is probe:  # not another visitor's call, in another thread
+            probe.take(layer, Seen(weights[0]))
+
+    return hook
+
+
+def silencer(probe: Probe, layer: int):
+    """Return a hook that lets a projection hear nothing of silenced heads."""
+
+    def hook(module, inputs):
+        if _probe.get() is not probe:
+            return None
+        heads = inputs[0].unflatten(-1, (counts(probe.network)[1], -1)).clone()  # (batch, query, head, size)
+        heads[:, :, probe.heads_to_silence(layer)] = 0
+        return (heads.flatten(-2), *inputs[1:])
 
     return hook

@@ -12,6 +12,7 @@
     ├── PictureTooLarge    more pixels than the limit
     ├── UnknownModel       a name that is not in the catalogue, or not for this task
     ├── ModelUnusable      a checkpoint that lacks what its task needs
+    ├── AttentionUnreadable  an architecture that keeps its attention, or what its layers say, to itself
     ├── HiddenEverything   a what-if that leaves nothing to look at
     ├── NoSuchPart         a token, patch, layer or head that is not there
     └── TooBusy            nobody's turn came within the deadline
@@ -73,6 +74,10 @@ class UnknownModel(VisitorError):
 
 class ModelUnusable(VisitorError):
     """Facts: name, lacks."""
+
+
+class AttentionUnreadable(VisitorError):
+    """Facts: name."""
 
 
 class HiddenEverything(VisitorError):

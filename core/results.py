@@ -18,27 +18,33 @@ class Ranking:
         return max(0.0, 1.0 - sum(self.probabilities))
 
     def probability_of(self, label: str) -> float:
-        """Return the probability of a listed label, 0 for one that is not listed."""
-        return dict(zip(self.labels, self.probabilities, strict=True)).get(label, 0.0)
+        """Return the probability of a listed label, of the likeliest one where several read alike, 0 for one not listed."""
+        pairs = zip(self.labels, self.probabilities, strict=True)
+        return next((probability for found, probability in pairs if found == label), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
     """What is taken away from the model before it answers. Nothing by default."""
 
-    hidden_tokens: frozenset[int] = frozenset()  # numbers of the result's tokens that may not be looked at
+    hidden_tokens: frozenset[int] = frozenset()  # numbers of the result's words or tokens that may not be looked at
     hidden_patches: frozenset[int] = frozenset()  # numbers of the picture's patches, row by row
     silenced_heads: frozenset[tuple[int, int]] = frozenset()  # (layer, head)
 
 
 @dataclass(frozen=True, slots=True)
 class Saliency:
-    """How much each token pushed towards an answer."""
+    """How much each word pushed towards an answer, by three measures."""
 
     label: str  # the answer
-    tokens: tuple[str, ...]  # as shown
-    covered: tuple[float, ...]  # parallel to tokens: what the answer's probability loses when the token is covered
+    tokens: tuple[str, ...]  # as shown: the words, WhatIf.hidden_tokens counts them
+    covered: tuple[float, ...]  # parallel to tokens: what the answer's probability loses when the word is covered
     scores: tuple[float, ...] = ()  # parallel to tokens: integrated gradients of its log-odds; above 0 pushed for it
+    looks: tuple[float, ...] = ()  # parallel to tokens: share of the attention of all layers together (rollout)
+    error: float | None = None  # completeness: what the scores miss of the change they explain, as a share of it
+    agreement: float | None = (
+        None  # of the three measures, from -1 (opposite) to 1 (the same order); None: too few words
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class PatchMap:
     """How much an answer drew on each part of a picture."""
 
     weights: np.ndarray = field(compare=False)  # float32[row, column], from 0 to 1
+    way: str = "gradients"  # "rollout", "gradients" (gradient x attention) or "covering"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +103,83 @@ class Answer:
     """An answer about a picture and where it came from."""
 
     ranking: Ranking
-    patches: PatchMap
+    patches: tuple[PatchMap, ...]  # by rollout and by gradient x attention
     unknown: tuple[str, ...]  # words of the question the model has never met
+    saliency: Saliency | None = None  # of the question's words
+
+
+@dataclass(frozen=True, slots=True)
+class PatchCover:
+    """What an answer loses when each part of a picture is covered."""
+
+    label: str  # the answer
+    patches: PatchMap  # what its log-odds lose, the most as 1
+    lost: np.ndarray = field(compare=False)  # float32[row, column], of probability; below 0 the answer gained
+    agreement: float | None  # of the three maps, from -1 (opposite) to 1 (the same order); None: too little to compare
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is asked for of a text's attention."""
+
+    layer: int = 0
+    head: int = 0
+    rolled: bool = False  # all layers together instead of one head: rollout
+    aside: bool = True  # leave out what goes to the sink
+    carried: bool = False  # weigh each look by the length of what it carries (value norms), not by the look alone
+    query: int = 0  # the first token down the side of the window
+    key: int = 0  # the first token across it
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """What a head mostly does, where that has a name."""
+
+    layer: int
+    head: int
+    name: str  # "previous", "next", "itself", "sink", "same", "after_same" or "even"
+    share: float  # of the head's looking that goes there
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Who looks at whom, in every layer and head."""
+    """Every head's gaze over a text at a glance."""
 
     tokens: tuple[str, ...]  # as shown
-    weights: np.ndarray = field(compare=False)  # float16[layer, head, query, key]; every row sums to 1
+    montage: np.ndarray = field(compare=False)  # uint8[layer, head, side, side]: the strongest look of each stretch
+    habits: tuple[Habit, ...]  # the heads whose habit has a name, the clearest first
+    sharpest: tuple[int, int]  # (layer, head) that looks hardest at single other tokens: a good one to begin with
+    sink: int | None  # the token most heads rest on when they have nothing to look for
+    sink_share: float  # of all looking
     prediction: Ranking | None  # what the model says with this attention; None where nothing is asked of it
-    sink: int | None  # the token most heads rest on when they have nothing to look for, set aside in charts
+    asked: int | None  # the token in whose place the prediction stands; None where a text has one answer
+
+
+@dataclass(frozen=True, slots=True)
+class Gaze:
+    """Who looks at whom: one head, or all layers together, in a window of the text."""
+
+    view: View  # as asked for, the window moved into the text
+    weights: np.ndarray = field(compare=False)  # uint8[query, key] of the window; 255 stands for `most`
+    most: float  # the strongest look of the window
+    targets: np.ndarray = field(compare=False)  # int32[query, few]: the tokens a window's token looks at most, all text
+    shares: np.ndarray = field(compare=False)  # float32[query, few]: parallel to targets
+    whole: np.ndarray | None = field(
+        compare=False, default=None
+    )  # uint8[side, side]: all of a text longer than a window
+
+    def row(self, token: int) -> np.ndarray:
+        """Return how a token of the window looks at the window's tokens: float32[key]."""
+        return self.weights[token - self.view.query].astype(np.float32) * (self.most / 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """What each layer would have said, had it been the last (the logit lens)."""
+
+    tokens: tuple[str, ...]  # as shown: the tokens in whose places is asked
+    places: tuple[int, ...]  # parallel to tokens: their numbers in the text
+    rankings: tuple[tuple[Ranking, ...], ...]  # [layer][place], the embeddings first; each layer's likeliest few
 
 
 def as_data(result: object) -> object:

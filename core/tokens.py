@@ -42,14 +42,14 @@ class Encoded:
         return [int(token not in hidden) for token in range(len(self.ids))]
 
 
-def clean(text: object, field: str) -> str:
+def clean(text: object, field: str, characters: int = limits.TEXT_CHARACTERS) -> str:
     """Return a visitor's text without what no model reads: control characters and halves of characters.
 
     Raises NothingTyped, and TextTooLong before anything is tokenized.
     """
     text = text if isinstance(text, str) else ""
-    if len(text) > limits.TEXT_CHARACTERS:
-        raise TextTooLong(field=field, found=len(text), limit=limits.TEXT_CHARACTERS, unit="characters")
+    if len(text) > characters:
+        raise TextTooLong(field=field, found=len(text), limit=characters, unit="characters")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = "".join(mark for mark in text if mark in "\n\t" or unicodedata.category(mark) not in ("Cc", "Cs"))
     if not text.strip():
@@ -62,7 +62,7 @@ def encode(model, text: object, field: str, limit: int = limits.TEXT_TOKENS, bla
 
     Raises NothingTyped, and TextTooLong above `limit` tokens or the model's context.
     """
-    text = clean(text, field)
+    text = clean(text, field, limits.TEXT_CHARACTERS if limit <= limits.TEXT_TOKENS else limits.LONG_CHARACTERS)
     tokenizer = model.tokenizer
     before, after = frame(tokenizer)
     ids, shown, letters, words = [], [], [], []

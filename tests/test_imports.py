@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = [ROOT / "app.py", *sorted((ROOT / "demos").glob("*.py")), *sorted((ROOT / "core").rglob("*.py"))]
 SLOW = {"torch", "transformers"}
-KNOWS_TORCH = {"models", "attention", "covering", "rankings"}  # of core, beside core.tasks
+KNOWS_TORCH = {  # of core, beside core.tasks
+    "models", "attention", "calls", "anatomy", "traces", "survey", "gaze", "layers", "saliency", "sights", "rankings",
+}  # fmt: skip
 PLAIN = {"results", "errors", "limits", "catalogue"}
 
 

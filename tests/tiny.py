@@ -7,7 +7,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from core.catalogue import ModelCard
-from core.models import Model, read
+from core.models import Model, processor_class, read
 
 TEXT = [
     "the cat sat on the mat",
@@ -17,6 +17,16 @@ TEXT = [
 ]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
 VISION = {"image_size": 16, "patch_size": 4}
+CHATS = ("idefics3", "llava", "gemma3", "qwen2_vl", "qwen3_vl")
+CHAT_TOKENS = [
+    "<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>",
+    "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<boi>", "<eoi>",
+]  # fmt: skip
+CHAT_TEMPLATE = (
+    "{% for turn in messages %}{{ turn.role }}:{% for part in turn.content %}"
+    "{% if part.type == 'image' %}PLACE{% else %}{{ part.text | trim }}{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
 
 
 def word_pieces() -> transformers.PreTrainedTokenizerFast:
@@ -55,6 +65,67 @@ def byte_pieces(framed: bool) -> transformers.PreTrainedTokenizerFast:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
+def chat_processor(kind: str) -> transformers.ProcessorMixin:
+    """Return what a chat model of that architecture is handed pictures and words by, with a template."""
+    tokenizer = byte_pieces(framed=False)
+    tokenizer.add_special_tokens({"additional_special_tokens": CHAT_TOKENS})
+    square, place = {"height": 16, "width": 16}, "<image>"
+    if kind == "idefics3":
+        images = transformers.Idefics3ImageProcessorPil(size={"longest_edge": 16}, max_image_size={"longest_edge": 16})
+        more = {"image_seq_len": 4}
+    elif kind == "gemma3":
+        names = {"image_token": "<image>", "boi_token": "<boi>", "eoi_token": "<eoi>"}
+        tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer.backend_tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+            model_specific_special_tokens=names, extra_special_tokens=CHAT_TOKENS,
+        )  # fmt: skip
+        images, more, place = transformers.Gemma3ImageProcessorPil(size=square), {"image_seq_length": 4}, "<boi>"
+    elif kind == "llava":
+        images = transformers.CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=square)
+        more = {"patch_size": 4, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    else:
+        images = transformers.Qwen2VLImageProcessorPil(
+            patch_size=4, merge_size=2, temporal_patch_size=2, size={"shortest_edge": 64, "longest_edge": 4096}
+        )
+        more, place = {}, "<|vision_start|><|image_pad|><|vision_end|>"
+    template = CHAT_TEMPLATE.replace("PLACE", place)
+    return processor_class(transformers.CONFIG_MAPPING[kind])(images, tokenizer, chat_template=template, **more)
+
+
+def chat_config(kind: str, tokenizer, shared: dict) -> transformers.PretrainedConfig:
+    """Return the shape of a tiny chat model."""
+    number = tokenizer.convert_tokens_to_ids
+    text = {**shared, **SIZES, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256}
+    roped = {**text, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}}
+    seen = {**SIZES, **VISION}
+    merged = {"patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2, "num_heads": 4, "in_channels": 3}
+    qwen = {
+        "image_token_id": number("<|image_pad|>"), "video_token_id": number("<|video_pad|>"),
+        "vision_start_token_id": number("<|vision_start|>"), "vision_end_token_id": number("<|vision_end|>"),
+        "text_config": roped,
+    }  # fmt: skip
+    return {
+        "idefics3": lambda: transformers.Idefics3Config(
+            text_config={**text, "model_type": "llama"}, vision_config=seen, image_token_id=number("<image>"), scale_factor=2
+        ),
+        "llava": lambda: transformers.LlavaConfig(
+            text_config={**text, "model_type": "llama"}, image_token_id=number("<image>"),
+            vision_config={**seen, "model_type": "clip_vision_model", "projection_dim": 32}, vision_feature_layer=-2,
+        ),
+        "gemma3": lambda: transformers.Gemma3Config(
+            text_config=text, vision_config=seen, image_token_id=number("<image>"), mm_tokens_per_image=4,
+            boi_token_index=number("<boi>"), eoi_token_index=number("<eoi>"),
+        ),
+        "qwen2_vl": lambda: transformers.Qwen2VLConfig(
+            **qwen, vision_config={**merged, "embed_dim": 32, "hidden_size": 32, "depth": 2, "mlp_ratio": 2}
+        ),
+        "qwen3_vl": lambda: transformers.Qwen3VLConfig(
+            **qwen, vision_config={**merged, "hidden_size": 32, "out_hidden_size": 32, "depth": 2, "intermediate_size": 48,
+                                   "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1]},
+        ),
+    }[kind]()  # fmt: skip
+
+
 def network_of(kind: str, auto: str, vocabulary: int) -> transformers.PreTrainedModel:
     """Return a random network of an architecture, with the head that `auto` stands for."""
     torch.manual_seed(0)
@@ -64,6 +135,34 @@ def network_of(kind: str, auto: str, vocabulary: int) -> transformers.PreTrained
         "gpt2": lambda: transformers.GPT2Config(**shared, n_embd=32, n_layer=3, n_head=4, n_positions=64),
         "llama": lambda: transformers.LlamaConfig(**shared, **SIZES, **grouped, max_position_embeddings=64),
         "qwen3": lambda: transformers.Qwen3Config(**shared, **SIZES, **grouped, max_position_embeddings=64),
+        "mistral": lambda: transformers.MistralConfig(
+            **shared, **SIZES, **grouped, max_position_embeddings=64, sliding_window=4
+        ),
+        "gemma3": lambda: transformers.Gemma3TextConfig(
+            **shared, **SIZES, **grouped, max_position_embeddings=64, sliding_window=4, sliding_window_pattern=2,
+            query_pre_attn_scalar=8,
+        ),
+        "gemma2": lambda: transformers.Gemma2Config(
+            **shared, **SIZES, **grouped, max_position_embeddings=64, sliding_window=4, query_pre_attn_scalar=8
+        ),
+        "gpt_oss": lambda: transformers.GptOssConfig(
+            **shared, **SIZES, **grouped, max_position_embeddings=64, sliding_window=4, num_local_experts=2,
+            num_experts_per_tok=1,
+        ),
+        "bloom": lambda: transformers.BloomConfig(**shared, hidden_size=32, n_layer=3, n_head=4),
+        "falcon": lambda: transformers.FalconConfig(
+            **shared, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=64, alibi=False
+        ),
+        "albert": lambda: transformers.AlbertConfig(
+            vocab_size=vocabulary, **SIZES, embedding_size=16, max_position_embeddings=64
+        ),
+        "deberta-v2": lambda: transformers.DebertaV2Config(
+            vocab_size=vocabulary, **SIZES, max_position_embeddings=64, relative_attention=True, pos_att_type=["c2p", "p2c"]
+        ),
+        "t5": lambda: transformers.T5Config(
+            vocab_size=vocabulary, d_model=32, d_kv=8, d_ff=48, num_layers=3, num_decoder_layers=2, num_heads=4,
+            decoder_start_token_id=0, pad_token_id=1, eos_token_id=2,
+        ),
         "bert": lambda: transformers.BertConfig(vocab_size=vocabulary, **SIZES, max_position_embeddings=64),
         "roberta": lambda: transformers.RobertaConfig(**shared, **SIZES, max_position_embeddings=66),
         "distilbert": lambda: transformers.DistilBertConfig(
@@ -90,7 +189,9 @@ def network_of(kind: str, auto: str, vocabulary: int) -> transformers.PreTrained
 
 def tiny(folder: Path, kind: str, auto: str, task: str) -> Model:
     """Save a tiny network with its tokenizer or processor to a folder, and load it as the app loads models."""
-    pieces = kind in ("bert", "distilbert", "vilt", "blip")
+    if kind in CHATS:
+        return tiny_chat(folder, kind, auto, task)
+    pieces = kind in ("bert", "distilbert", "albert", "deberta-v2", "vilt", "blip")
     tokenizer = word_pieces() if pieces else byte_pieces(framed=kind in ("roberta", "modernbert"))
     network_of(kind, auto, len(tokenizer)).save_pretrained(folder)
     if kind == "vilt":
@@ -101,4 +202,16 @@ def tiny(folder: Path, kind: str, auto: str, task: str) -> Model:
         transformers.BlipProcessor(images, tokenizer).save_pretrained(folder)
     else:
         tokenizer.save_pretrained(folder)
+    return read(ModelCard(kind, (task,), str(folder), auto))
+
+
+def tiny_chat(folder: Path, kind: str, auto: str, task: str) -> Model:
+    """Save a tiny chat model that sees pictures, and load it as the app loads models."""
+    processor = chat_processor(kind)
+    tokenizer = processor.tokenizer
+    torch.manual_seed(0)
+    shared = {"vocab_size": len(tokenizer), "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    config = chat_config(kind, tokenizer, shared)
+    getattr(transformers, auto)._model_mapping[type(config)](config).eval().save_pretrained(folder)
+    processor.save_pretrained(folder)
     return read(ModelCard(kind, (task,), str(folder), auto))

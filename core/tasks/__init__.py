@@ -1,9 +1,9 @@
 """One function a task: (Model, inputs) -> result, or an iterator of results."""
 
-from core.tasks.attention import attend
+from core.tasks.attention import attend, lens, look
 from core.tasks.generation import explain_step, generate
 from core.tasks.masking import fill_mask
 from core.tasks.sentiment import judge, judge_all
-from core.tasks.vqa import answer
+from core.tasks.vqa import answer, cover_patches
 
-__all__ = ["answer", "attend", "explain_step", "fill_mask", "generate", "judge", "judge_all"]
+__all__ = ["answer", "attend", "cover_patches", "explain_step", "fill_mask", "generate", "judge", "judge_all", "lens", "look"]

@@ -21,21 +21,15 @@ def leaning_on(token, share, tokens=6):
 
 @pytest.mark.parametrize("token", [0, 2, 5])
 def test_a_token_everybody_rests_on_is_the_sink(token):
-    assert reading.find_sink(leaning_on(token, 0.6)) == token
+    assert reading.find_sink(leaning_on(token, 0.6).mean((0, 1, 2))) == token
 
 
 def test_even_attention_has_no_sink():
-    assert reading.find_sink(leaning_on(0, 1 / 6)) is None
-
-
-def test_the_first_query_of_a_decoder_does_not_make_a_sink():
-    weights = leaning_on(0, 1 / 6)
-    weights[:, :, 0] = np.eye(6)[0]
-    assert reading.find_sink(weights) is None
+    assert reading.find_sink(np.full(6, 1 / 6)) is None
 
 
 def test_a_text_of_three_tokens_has_no_sink():
-    assert reading.find_sink(leaning_on(0, 0.9, tokens=3)) is None
+    assert reading.find_sink(np.array([0.9, 0.05, 0.05])) is None
 
 
 def test_setting_a_token_aside_shares_its_part_among_the_others():
@@ -78,21 +72,74 @@ def test_rollout_multiplies_the_layers_in_their_order():
     np.testing.assert_allclose(reading.rollout(weights), mixed[1] @ mixed[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("place", [(0, 0), (1, 2), (0, 1)])
-def test_the_sharpest_head_is_the_one_that_points_at_others(place):
-    weights = leaning_on(0, 1 / 6)
-    weights[place] = np.roll(np.eye(6), 1, axis=1)
-    assert reading.sharpest_head(weights) == place
+def shares(**found):
+    """Return shares by habit of one layer with one head."""
+    nothing = dict.fromkeys(("sink", "even", "previous", "next", "itself", "same", "after_same"), 0.0)
+    return {name: np.array([[share]]) for name, share in (nothing | found).items()}
 
 
-def test_a_head_that_looks_at_itself_is_not_sharp():
-    weights = leaning_on(0, 1 / 6)
-    weights[1, 1] = np.eye(6)
-    assert reading.sharpest_head(weights) != (1, 1)
+def test_chances_are_where_a_habit_would_show():
+    chances = reading.chances_for([5, 6, 5, 7, 6], range(5))
+    rows = {name: [np.flatnonzero(row).tolist() for row in chance] for name, chance in chances.items()}
+    assert rows["previous"] == [[], [0], [1], [2], [3]]
+    assert rows["next"] == [[1], [2], [3], [4], []]
+    assert rows["itself"] == [[0], [1], [2], [3], [4]]
+    assert rows["same"] == [[2], [4], [0], [], [1]]
+    assert rows["after_same"] == [[], [], [], [], [2]]  # what followed the first 6; next to a token is not "after" it
+
+
+def test_only_the_rows_asked_for_are_given_chances():
+    assert reading.chances_for([5, 6, 5, 7, 6], [2, 4])["previous"].shape == (2, 5)
+
+
+def test_a_head_is_named_by_its_strongest_habit_and_only_if_it_is_strong():
+    (habit,) = reading.habits(shares(previous=0.8, itself=0.5))
+    assert (habit.layer, habit.head, habit.name, habit.share) == (0, 0, "previous", 0.8)
+    assert reading.habits(shares(previous=0.3, even=0.5)) == ()
+
+
+def test_a_head_that_rests_on_the_sink_is_named_so_whatever_else_it_does():
+    assert reading.habits(shares(sink=0.8, previous=0.95))[0].name == "sink"
+
+
+def test_a_habit_the_text_gives_no_chance_to_show_is_not_named():
+    assert reading.habits(shares(same=np.nan, previous=np.nan)) == ()
+
+
+def test_heads_that_rest_or_look_everywhere_come_last():
+    layers = [shares(sink=0.9), shares(previous=0.5), shares(even=0.95), shares(same=0.7)]
+    together = {name: np.concatenate([one[name] for one in layers]) for name in layers[0]}
+    assert [habit.name for habit in reading.habits(together)] == ["same", "previous", "even", "sink"]
+
+
+def test_measures_in_the_same_order_agree_fully_whatever_their_size():
+    assert reading.agreement([0.1, 0.5, 0.2], [1, 50, 2], [0.2, 0.5, 0.3]) == pytest.approx(1)
+
+
+def test_attention_has_no_sign_so_a_strong_push_against_counts_as_much():
+    assert reading.agreement([0.1, -0.5, 0.2], [1, -50, 2], [0.2, 0.5, 0.3]) == pytest.approx(1)
+
+
+def test_opposite_orders_disagree_fully():
+    assert reading.agreement([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+
+
+def test_agreement_is_the_mean_of_the_pairs():
+    covered, scores, looks = [1, 2, 3, 4], [2, 1, 4, 3], [1, 4, 2, 3]
+    pairs = [reading.spearman(*map(np.array, pair)) for pair in ((covered, scores), (covered, looks), (scores, looks))]
+    assert reading.agreement(covered, scores, looks) == pytest.approx(sum(pairs) / 3)
+
+
+def test_equal_values_share_their_rank():
+    assert reading.ranked(np.array([3, 1, 3, 2])).tolist() == [2.5, 0, 2.5, 1]
+
+
+@pytest.mark.parametrize(
+    "measures", [([1, 2], [1, 2]), ([1, 2, 3],), ([1, 1, 1], [1, 2, 3])], ids=["few words", "one measure", "all alike"]
+)
+def test_where_nothing_can_be_compared_there_is_no_agreement(measures):
+    assert reading.agreement(*measures) is None
 
 
 def test_one_token_alone_can_be_read_too():
-    alone = np.ones((2, 3, 1, 1), np.float16)
-    assert reading.sharpest_head(alone) == (0, 0)
-    assert reading.find_sink(alone) is None
-    assert reading.rollout(alone).tolist() == [[1]]
+    assert reading.rollout(np.ones((2, 3, 1, 1), np.float16)).tolist() == [[1]]

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from core import results
-from core.results import Answer, Attention, Filling, PatchMap, Ranking, Saliency, Settings, Step, Verdict, WhatIf
+from core.results import (
+    Answer, Attention, Filling, Gaze, Habit, Lens, PatchCover, PatchMap, Ranking, Saliency, Settings, Step, Verdict, View,
+    WhatIf,
+)  # fmt: skip
 
 RANKING = Ranking(("tea", "coffee"), (0.5, 0.25))
 SALIENCY = Saliency("tea", ("hot", " drink"), (0.1, -0.2))
 MAP = PatchMap(np.ones((2, 3), np.float32))
+GREY = np.full((2, 2), 255, np.uint8)
 EVERY = [
     RANKING,
     SALIENCY,
@@ -23,8 +27,13 @@ EVERY = [
     Settings(),
     Step(" tea", 7, 0.5, RANKING, (7, 8), np.zeros(4, np.float32)),
     Verdict(RANKING, SALIENCY),
-    Answer(RANKING, MAP, ("zebra",)),
-    Attention(("a", "b"), np.full((1, 1, 2, 2), 0.5, np.float16), None, None),
+    Answer(RANKING, (MAP,), ("zebra",), SALIENCY),
+    PatchCover("tea", MAP, np.zeros((2, 3), np.float32), 0.5),
+    View(1, 2),
+    Habit(1, 2, "previous", 0.8),
+    Attention(("a", "b"), np.ones((1, 1, 2, 2), np.uint8), (), (0, 0), None, 0.0, RANKING, 1),
+    Gaze(View(), GREY, 0.5, GREY.astype(np.int32), GREY.astype(np.float32)),
+    Lens(("a",), (0,), ((RANKING,),)),
 ]
 
 
@@ -60,3 +69,12 @@ def test_a_label_that_is_not_listed_has_no_probability():
 def test_numbers_are_rounded_for_reading_and_keep_what_matters():
     assert results.as_data(Ranking(("a",), (1 / 3,)))["probabilities"] == [0.333333]
     assert results.as_data(MAP)["weights"] == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_of_labels_that_read_alike_the_likeliest_counts():
+    assert Ranking((",", "and", ","), (0.5, 0.3, 0.1)).probability_of(",") == 0.5
+
+
+def test_a_row_of_a_gaze_is_in_shares_again():
+    gaze = Gaze(View(query=4), GREY, 0.5, GREY.astype(np.int32), GREY.astype(np.float32))
+    assert gaze.row(5).tolist() == [0.5, 0.5]

@@ -1,0 +1,71 @@
+"""Where a network keeps its layers, its attentions and what puts their heads together: by what Transformers calls them."""
+
+import re
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.integrations.sdpa_attention import repeat_kv
+
+# Where heads are put together again, in the words of Transformers' architectures.
+PROJECTIONS = ("o_proj", "out_proj", "c_proj", "out_lin", "Wo", "o", "dense", "projection", "proj")
+PICTURE = re.compile("vision|visual|image|perceiver|connector|resampler|qformer")
+
+
+def counts(network: PreTrainedModel) -> tuple[int, int]:
+    """Return how many layers the network has, and heads a layer."""
+    config = network.config.get_text_config()
+    return config.num_hidden_layers, config.num_attention_heads
+
+
+def places(network: nn.Module) -> dict[nn.Module, tuple[str, int, str]]:
+    """Return part, layer and name of every attention in a network: the innermost of what is called so."""
+    called = [
+        (name, module)
+        for name, module in network.named_modules()
+        if "Attention" in type(module).__name__ and re.search(r"\.\d+\.", name)
+    ]
+    found = [(name, one) for name, one in called if not any(other.startswith(f"{name}.") for other, _ in called)]
+    decodes = any("decoder" in name.split(".") for name, _ in found)
+    return {module: (part_of(name, decodes), int(re.search(r"\.(\d+)\.", name)[1]), name) for name, module in found}
+
+
+def part_of(name: str, decodes: bool) -> str:
+    """Return the part of a network an attention belongs to, by its name; `decodes`: there are encoder and decoder."""
+    where = name.lower()
+    if PICTURE.search(where):
+        return "picture"
+    if "cross" in where or "encdec" in where or "encoder_attn" in where:
+        return "cross"
+    return "encoder" if decodes and "decoder" not in where.split(".") else "text"
+
+
+def blocks(network: PreTrainedModel) -> list[nn.Module]:
+    """Return the layers of the stack that reads text, first to last; none where several share one (ALBERT)."""
+    names = {
+        layer: name[: re.search(r"\.\d+\.", name).end() - 1]
+        for part, layer, name in places(network).values()
+        if part == "text"
+    }
+    found = [network.get_submodule(names[layer]) for layer in sorted(names)]
+    return found if len(found) == counts(network)[0] else []
+
+
+def projection_of(network: nn.Module, name: str, module: nn.Module) -> nn.Module | None:
+    """Return what puts an attention's heads together again: its own part, or beside it (BERT), None if neither is known."""
+    beside = getattr(network.get_submodule(name.rpartition(".")[0]), "output", None)
+    children = [getattr(holder, one, None) for holder in (module, beside) for one in PROJECTIONS]
+    return next((child for child in children if getattr(getattr(child, "weight", None), "ndim", 0) == 2), None)
+
+
+def value_norms(value: Tensor, projection: nn.Module, heads: int) -> Tensor | None:
+    """Return the length of what each head carries from each token, behind the output projection: float32 (head, key).
+
+    value: (1, key head, key, size).
+    """
+    weight = projection.weight.detach().float()
+    weight = weight if isinstance(projection, nn.Linear) else weight.T  # GPT-2's Conv1D: (out, in)
+    value = repeat_kv(value.detach(), heads // value.shape[1])[0].float()  # (head, key, size)
+    weight = weight.unflatten(1, (heads, -1))  # (out, head, size)
+    squares = torch.einsum("ohi,ohj->hij", weight, weight)
+    return torch.einsum("hki,hij,hkj->hk", value, squares, value).clamp_min(0).sqrt()

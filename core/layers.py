@@ -1,0 +1,74 @@
+"""What each layer would have said, had it been the last: the logit lens, on any network of stacked layers.
+
+No norm and no head is looked for by name: what every layer hands on is put, as a batch, where the last one hands on its
+own, and the network itself does to it whatever it does to that.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from core import anatomy
+from core.errors import AttentionUnreadable
+
+
+def says_labels(network: PreTrainedModel) -> bool:
+    """Whether a network gives a text one label, rather than every place a token."""
+    return "SequenceClassification" in type(network).__name__
+
+
+@contextmanager
+def narrowed(network: PreTrainedModel, places: Sequence[int], every: bool = False) -> Iterator[dict]:
+    """Let a network say something in a few places only: its logits are (1, place, vocabulary).
+
+    Gives the options to call it with. every: (layer + 1, place, vocabulary), from what went into the first layer to what
+    came out of the last. A network whose layers are not found says everything it would have said.
+    Source: nostalgebraist 2020 ("interpreting GPT: the logit lens").
+    """
+    stack = anatomy.blocks(network)
+    keeps = "logits_to_keep" in inspect.signature(network.forward).parameters
+    places = list(places)
+    said: list[Tensor] = []  # by layer: (place, size)
+
+    def enter(module, inputs, named):
+        said.append((inputs[0] if inputs else named["hidden_states"])[0, places])
+
+    def leave(module, inputs, outputs):
+        hidden = outputs[0] if isinstance(outputs, tuple) else outputs  # (1, token, size)
+        said.append(hidden[0, places])
+        if module is not stack[-1]:
+            return None
+        spoken = torch.stack(said if every else said[-1:])  # (layer, place, size)
+        if keeps:  # the network names its last places: those asked for are put there
+            spoken = torch.cat([hidden[:, : hidden.shape[1] - len(places)].expand(len(spoken), -1, -1), spoken], 1)
+        return (spoken, *outputs[1:]) if isinstance(outputs, tuple) else spoken
+
+    if not stack:
+        yield {}
+        return
+    hooks = [stack[0].register_forward_pre_hook(enter, with_kwargs=True)] if every else []
+    hooks += [layer.register_forward_hook(leave) for layer in (stack if every else stack[-1:])]
+    try:
+        yield {"logits_to_keep": len(places), "use_cache": False} if keeps else {}
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def say_all(network: PreTrainedModel, inputs: dict[str, Tensor], places: Sequence[int]) -> Tensor:
+    """Return what every layer would have said in some places: logits (layer + 1, place, vocabulary).
+
+    Raises AttentionUnreadable for a network whose layers cannot be told apart, or that gives labels.
+    """
+    stack: list[nn.Module] = anatomy.blocks(network)
+    if not stack or says_labels(network):
+        raise AttentionUnreadable(name=network.config.model_type)
+    with narrowed(network, places, every=True) as options:
+        logits = network(**inputs, **options).logits
+    if logits.shape[:2] != (len(stack) + 1, len(places)):
+        raise AttentionUnreadable(name=network.config.model_type)
+    return logits
