@@ -7,19 +7,31 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv
 
+from core.errors import AttentionUnreadable
+
 # Where heads are put together again, in the words of Transformers' architectures.
 PROJECTIONS = ("o_proj", "out_proj", "c_proj", "out_lin", "Wo", "o", "dense", "projection", "proj")
 PICTURE = re.compile("vision|visual|image|perceiver|connector|resampler|qformer")
 
 
-def counts(network: PreTrainedModel) -> tuple[int, int]:
-    """Return how many layers the network has, and heads a layer."""
+def counts(network: PreTrainedModel, part: str = "text") -> tuple[int, int]:
+    """Return how many layers of a part of the network attend, and heads a layer.
+
+    Raises AttentionUnreadable for a network without attention (Mamba).
+    """
     config = network.config.get_text_config()
-    return config.num_hidden_layers, config.num_attention_heads
+    layers = len({layer for where, layer, _ in places(network).values() if where == part})
+    heads = getattr(config, "num_attention_heads", 0)
+    if not layers or not heads:
+        raise AttentionUnreadable(name=network.config.model_type)
+    return config.num_hidden_layers if layers == 1 else layers, heads  # one may serve as all of them (ALBERT)
 
 
 def places(network: nn.Module) -> dict[nn.Module, tuple[str, int, str]]:
-    """Return part, layer and name of every attention in a network: the innermost of what is called so."""
+    """Return part, layer and name of every attention in a network: the innermost of what is called so.
+
+    The layers of a part are counted among those that attend: in some networks others do not.
+    """
     called = [
         (name, module)
         for name, module in network.named_modules()
@@ -27,7 +39,9 @@ def places(network: nn.Module) -> dict[nn.Module, tuple[str, int, str]]:
     ]
     found = [(name, one) for name, one in called if not any(other.startswith(f"{name}.") for other, _ in called)]
     decodes = any("decoder" in name.split(".") for name, _ in found)
-    return {module: (part_of(name, decodes), int(re.search(r"\.(\d+)\.", name)[1]), name) for name, module in found}
+    where = {module: (part_of(name, decodes), int(re.search(r"\.(\d+)\.", name)[1]), name) for name, module in found}
+    known = {part: sorted({layer for other, layer, _ in where.values() if other == part}) for part, *_ in where.values()}
+    return {module: (part, known[part].index(layer), name) for module, (part, layer, name) in where.items()}
 
 
 def part_of(name: str, decodes: bool) -> str:
@@ -41,14 +55,17 @@ def part_of(name: str, decodes: bool) -> str:
 
 
 def blocks(network: PreTrainedModel) -> list[nn.Module]:
-    """Return the layers of the stack that reads text, first to last; none where several share one (ALBERT)."""
+    """Return the layers of the stack that reads text, first to last.
+
+    None where several share one (ALBERT) or not all attend.
+    """
     names = {
         layer: name[: re.search(r"\.\d+\.", name).end() - 1]
         for part, layer, name in places(network).values()
         if part == "text"
     }
     found = [network.get_submodule(names[layer]) for layer in sorted(names)]
-    return found if len(found) == counts(network)[0] else []
+    return found if len(found) == network.config.get_text_config().num_hidden_layers else []
 
 
 def projection_of(network: nn.Module, name: str, module: nn.Module) -> nn.Module | None:

@@ -50,9 +50,9 @@ class Probe:
 
     def __post_init__(self):
         self._places = places(self.network)
-        self._layers, _ = counts(self.network)
+        self._layers, self.heads = counts(self.network, self.wanted.part)
         self._times = Counter()  # calls of a module that several layers share (ALBERT)
-        self._shared = sum(part == self.wanted.part for part, *_ in self._places.values()) == 1
+        self._shared = sum(part == self.wanted.part for part, *_ in self._places.values()) == 1 < self._layers
 
     def layer_of(self, module: nn.Module) -> int | None:
         """Return the layer a call of a module belongs to, None for another part of the network; counts the call."""
@@ -79,7 +79,7 @@ class Probe:
         *_, name = self._places[module]
         projection = projection_of(self.network, name, module) if self.keep else None
         if projection is not None:
-            self.norms[layer] = value_norms(value, projection, counts(self.network)[1])
+            self.norms[layer] = value_norms(value, projection, self.heads)
 
     def heads_to_silence(self, layer: int) -> list[int]:
         """Return the heads that fall silent in a layer."""
@@ -139,15 +139,16 @@ def watch(
     out any weights later goes into `probe.calls` and `probe.norms`. gradient: the recorded weights take part in what the
     network computes, so that gradients reach them. A network that is not on the interface must be called with
     `output_attentions=True` to be recorded.
-    Raises NoSuchPart for a layer or head that is not there, AttentionUnreadable where heads cannot be silenced.
+    Raises NoSuchPart for a layer or head that is not there, AttentionUnreadable where there is no attention or heads cannot
+    be silenced.
     """
-    layers, heads = counts(network)
+    wanted = record if isinstance(record, Wanted) else Wanted()
+    layers, heads = counts(network, wanted.part)
     for layer, head in silenced:
         if not 0 <= layer < layers:
             raise NoSuchPart(part="layer", found=layer + 1, limit=layers)
         if not 0 <= head < heads:
             raise NoSuchPart(part="head", found=head + 1, limit=heads)
-    wanted = record if isinstance(record, Wanted) else Wanted()
     probe = Probe(network, wanted, bool(record), keep, gradient, silenced)
     hooks = [] if network.config._attn_implementation == NAME else eager_hooks(probe)
     token = _probe.set(probe)
@@ -197,7 +198,7 @@ def silencer(probe: Probe, layer: int):
     def hook(module, inputs):
         if _probe.get() is not probe:
             return None
-        heads = inputs[0].unflatten(-1, (counts(probe.network)[1], -1)).clone()  # (batch, query, head, size)
+        heads = inputs[0].unflatten(-1, (probe.heads, -1)).clone()  # (batch, query, head, size)
         heads[:, :, probe.heads_to_silence(layer)] = 0
         return (heads.flatten(-2), *inputs[1:])
 

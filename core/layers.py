@@ -21,6 +21,11 @@ def says_labels(network: PreTrainedModel) -> bool:
     return "SequenceClassification" in type(network).__name__
 
 
+def says_once(network: PreTrainedModel) -> bool:
+    """Whether a network says one thing of a whole text: its label, or what a decoder behind it begins with."""
+    return says_labels(network) or network.config.is_encoder_decoder
+
+
 @contextmanager
 def narrowed(network: PreTrainedModel, places: Sequence[int], every: bool = False) -> Iterator[dict]:
     """Let a network say something in a few places only: its logits are (1, place, vocabulary).
@@ -62,10 +67,10 @@ def narrowed(network: PreTrainedModel, places: Sequence[int], every: bool = Fals
 def say_all(network: PreTrainedModel, inputs: dict[str, Tensor], places: Sequence[int]) -> Tensor:
     """Return what every layer would have said in some places: logits (layer + 1, place, vocabulary).
 
-    Raises AttentionUnreadable for a network whose layers cannot be told apart, or that gives labels.
+    Raises AttentionUnreadable for a network whose layers cannot be told apart, or that says one thing of a whole text.
     """
     stack: list[nn.Module] = anatomy.blocks(network)
-    if not stack or says_labels(network):
+    if not stack or says_once(network):
         raise AttentionUnreadable(name=network.config.model_type)
     with narrowed(network, places, every=True) as options:
         logits = network(**inputs, **options).logits

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from core import attention, catalogue, limits
 from core.catalogue import ModelCard
@@ -109,8 +110,8 @@ class Model:
     @property
     def context(self) -> int:
         """How many tokens the network reads at once."""
-        bounds = [limits.TEXT_TOKENS, self.tokenizer.model_max_length]
-        bounds += [getattr(self.network.config.get_text_config(), "max_position_embeddings", limits.TEXT_TOKENS)]
+        bounds = [limits.ATTENTION_TOKENS, self.tokenizer.model_max_length]
+        bounds += [getattr(self.network.config.get_text_config(), "max_position_embeddings", limits.ATTENTION_TOKENS)]
         for name, module in self.network.named_modules():
             if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
                 bounds.append(module.num_embeddings - module.padding_idx - 1)  # RoBERTa counts from there
@@ -184,11 +185,27 @@ def read(card: ModelCard) -> Model:
     if found["missing_keys"]:
         raise ModelUnusable(name=card.name, lacks=", ".join(sorted(found["missing_keys"]))[:200])
     if "vqa" in card.tasks:
-        processor = transformers.AutoProcessor.from_pretrained(folder, **safe)
+        processor = processor_class(type(config)).from_pretrained(folder, **safe)
     else:
         processor = transformers.AutoTokenizer.from_pretrained(folder, **safe)
     network = network.eval().requires_grad_(False).to(place.place, place.dtype(network.num_parameters()))
     return Model(card, network, processor, place)
+
+
+class WithoutVideos:
+    """Takes what reads videos out of a processor: it would ask for torchvision, and nobody shows a video here."""
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return [name for name in super().get_attributes() if name != "video_processor"]
+
+
+def processor_class(config: type[transformers.PretrainedConfig]) -> type:
+    """Return the class that hands an architecture pictures and words."""
+    known = PROCESSOR_MAPPING.get(config, None)
+    if known is None or "video_processor" not in known.get_attributes():
+        return known or transformers.AutoProcessor
+    return type(known.__name__, (WithoutVideos, known), {})
 
 
 def warm_up() -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from core import attention, layers, limits
+from core.attention import Wanted
 from core.calls import Call, Seen
 from core.errors import AttentionUnreadable
 from core.models import Model
@@ -70,20 +72,21 @@ def read(model: Model, encoded: Encoded, what_if: WhatIf) -> Trace:
     network = model.network
     inputs = model.inputs(input_ids=encoded.ids, attention_mask=encoded.mask(what_if.hidden_tokens))
     asked = place_asked(model, encoded.ids)
-    with model.turn(), attention.watch(network, keep=True, silenced=what_if.silenced_heads) as probe:
+    wanted = Wanted("encoder" if network.config.is_encoder_decoder else "text", layers=())
+    with model.turn(), attention.watch(network, wanted, what_if.silenced_heads, keep=True) as probe:
         logits = ask(model, inputs, [] if asked is None else [asked])
     if not probe.calls:
         raise AttentionUnreadable(name=model.card.name)
     order = sorted(probe.calls)
     norms = tuple(probe.norms[layer] for layer in order) if probe.norms.keys() == probe.calls.keys() else ()
     chances = logits[0, -1 if logits.ndim == 3 else slice(None)].float().softmax(-1).cpu()
-    answers = asked is not None or logits.ndim == 2
+    answers = asked is not None or layers.says_once(network)
     return Trace(tuple(probe.calls[layer] for layer in order), norms, chances if answers else None, asked, {})
 
 
 def place_asked(model: Model, ids: Sequence[int]) -> int | None:
     """Return the token in whose place a model says something: the first blank, or the last token of a writer."""
-    if layers.says_labels(model.network):
+    if layers.says_once(model.network):
         return None
     mask = model.tokenizer.mask_token_id
     if mask is None:
@@ -98,9 +101,17 @@ def ask(model: Model, inputs: dict[str, Tensor], places: Sequence[int]) -> Tenso
     """
     network = model.network
     extras = {"output_attentions": True} if network.config._attn_implementation != attention.NAME else {}
-    if layers.says_labels(network):
+    if network.config.is_encoder_decoder:  # what it would begin to answer with
+        extras["decoder_input_ids"] = torch.tensor([[begin_of(network)]], device=network.device)
+    if layers.says_once(network):
         return network(**inputs, **extras).logits
     places = places or [0]
     with layers.narrowed(network, places) as options:
         logits = network(**inputs, **options, **extras).logits
     return logits if logits.shape[1] == len(places) else logits[:, places]
+
+
+def begin_of(network: PreTrainedModel) -> int:
+    """Return the token an encoder's decoder begins to write with."""
+    found = (getattr(network.config, name, None) for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"))
+    return next((token for token in found if token is not None), 0)

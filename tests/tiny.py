@@ -159,6 +159,11 @@ def network_of(kind: str, auto: str, vocabulary: int) -> transformers.PreTrained
         "deberta-v2": lambda: transformers.DebertaV2Config(
             vocab_size=vocabulary, **SIZES, max_position_embeddings=64, relative_attention=True, pos_att_type=["c2p", "p2c"]
         ),
+        "mamba": lambda: transformers.MambaConfig(**shared, hidden_size=32, num_hidden_layers=3, state_size=4),
+        "lfm2": lambda: transformers.Lfm2Config(
+            **shared, **SIZES, num_key_value_heads=2, max_position_embeddings=64,
+            layer_types=["conv", "full_attention", "full_attention"],
+        ),
         "t5": lambda: transformers.T5Config(
             vocab_size=vocabulary, d_model=32, d_kv=8, d_ff=48, num_layers=3, num_decoder_layers=2, num_heads=4,
             decoder_start_token_id=0, pad_token_id=1, eos_token_id=2,

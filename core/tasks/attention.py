@@ -111,8 +111,8 @@ def prediction(model: Model, found: Trace) -> Ranking | None:
     """Return what the model says: its verdict, its next token, or what fills the first blank; None without a blank."""
     if found.chances is None:
         return None
-    label = found.asked is None
-    return rank(found.chances, model.network.config.id2label.get if label else partial(token_label, model.tokenizer))
+    labels = layers.says_labels(model.network)
+    return rank(found.chances, model.network.config.id2label.get if labels else partial(token_label, model.tokenizer))
 
 
 def check(view: View, found: Trace, tokens: int, model: Model) -> None:

@@ -1,36 +1,47 @@
-"""Masked-token prediction: a text with blanks in, what fills each blank out."""
+"""Masked-token prediction: a text with blanks in, what fills each blank out, and why the first one is filled so."""
 
 from functools import partial
 
 import torch
 
 from core import attention, limits
-from core.covering import cover_each
 from core.errors import BlanksOutOfRange
 from core.models import Model
 from core.rankings import probabilities, rank
-from core.results import Filling, Saliency, WhatIf
+from core.results import Filling, WhatIf
+from core.saliency import explain, hide
 from core.tokens import encode, token_label
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def fill_mask(model: Model, text: str, count: int = limits.CHOICES, what_if: WhatIf = WhatIf()) -> Filling:
-    """Rank what could stand in each [MASK], all blanks in one look.
+    """Rank what could stand in each [MASK], all blanks in one look, and say what the first one's best filling hangs on.
 
-    Raises NothingTyped, TextTooLong, and BlanksOutOfRange unless there are 1 to limits.BLANKS blanks.
+    `what_if.hidden_tokens` are numbers of the words of `why`: all but the blanks, of a long text the
+    limits.COVERED_WORDS nearest to the first blank.
+    Raises NothingTyped, TextTooLong, NoSuchPart, HiddenEverything, and BlanksOutOfRange unless there are 1 to
+    limits.BLANKS blanks.
     Source: Devlin et al. 2019.
     """
     encoded = encode(model, text, "text", blanks=True)
     blanks = tuple(at for at, token in enumerate(encoded.ids) if token == model.tokenizer.mask_token_id)
     if not 1 <= len(blanks) <= limits.BLANKS:
         raise BlanksOutOfRange(found=len(blanks), limit=limits.BLANKS)
-    inputs = model.inputs(input_ids=encoded.ids, attention_mask=encoded.mask(what_if.hidden_tokens))
-    words = [word for word in encoded.by_word() if not set(word) & set(blanks)]
-    with model.turn(), attention.watch(model.network, silenced=what_if.silenced_heads):
-        logits = model.network(**inputs).logits[0, list(blanks)]  # (blanks, vocabulary)
-        chances = probabilities(logits).cpu()
-        likeliest = int(chances[0].argmax())
-        lost = cover_each(model, inputs, words, likeliest, at=blanks[0])
+    words = near([word for word in encoded.by_word() if not set(word) & set(blanks)], blanks[0])
+    inputs = model.inputs(input_ids=encoded.ids, attention_mask=[1] * len(encoded.ids))
+    inputs = hide(model, inputs, words, what_if.hidden_tokens)
     name = partial(token_label, model.tokenizer)
-    why = Saliency(name(likeliest), encoded.written(words), lost)
+    with model.turn():
+        with attention.watch(model.network, silenced=what_if.silenced_heads):
+            chances = probabilities(model.network(**inputs).logits[0, list(blanks)]).cpu()  # (blanks, vocabulary)
+        likeliest = int(chances[0].argmax())
+        shown = encoded.written(words)
+        why = explain(model, inputs, words, shown, likeliest, name(likeliest), blanks[0], what_if.silenced_heads)
     return Filling(encoded.shown, blanks, tuple(rank(row, name, count) for row in chances), why)
+
+
+def near(words: list[list[int]], token: int, most: int = limits.COVERED_WORDS) -> list[list[int]]:
+    """Return the words nearest to a token, at most so many, in the order of the text."""
+    before = sum(word[0] < token for word in words)
+    first = max(0, min(before - most // 2, len(words) - most))
+    return words[first : first + most]

@@ -1,115 +1,135 @@
 """Visual question answering: a picture and a question in, ranked answers and where in the picture they came from out."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from core import attention, limits
-from core.errors import HiddenEverything, NoSuchPart
+from core import attention, limits, reading, saliency, sights
 from core.models import Model
 from core.pictures import open_picture
-from core.rankings import probabilities, rank
-from core.results import Answer, PatchMap, Ranking, WhatIf
+from core.rankings import probabilities
+from core.results import Answer, PatchCover, PatchMap, Ranking, Saliency, WhatIf
+from core.saliency import Inputs
+from core.sights import Sight
 from core.tokens import Encoded, encode
 
+Flow = tuple[Tensor, Tensor]  # what reached the answer from each (word token,) and each (patch,)
 
-def answer(model: Model, picture: str | Path | Image.Image, question: str, what_if: WhatIf = WhatIf()) -> Answer:
-    """Answer a question about a picture; `what_if.hidden_patches` are numbers of the answer's patches, row by row.
 
+def answer(
+    model: Model, picture: str | Path | Image.Image, question: str, what_if: WhatIf = WhatIf(), why: bool = True
+) -> Answer:
+    """Answer a question about a picture, and say where in picture and question the answer came from.
+
+    `what_if.hidden_patches` are numbers of the answer's patches, row by row; `hidden_tokens` of its saliency's words. The
+    maps are by rollout and by gradient x attention, from one run; none where the picture's tokens form no grid. Without
+    `why` there are neither maps nor saliency.
     Raises NothingTyped, TextTooLong above limits.QUESTION_TOKENS, the Picture errors, NoSuchPart, HiddenEverything.
     """
+    with looking(model, picture, question, what_if) as (encoded, sight, inputs):
+        with torch.no_grad(), attention.watch(sight.model.network, silenced=what_if.silenced_heads):
+            ranking, target = sight.rank(inputs)
+        if not why:
+            return Answer(ranking, (), unknown(model, encoded))
+        rolled, weighed = flows(sight, inputs, target, what_if)
+        words = weigh_words(sight, inputs, ranking, target, rolled[0], what_if)
+    maps = zip((rolled[1], weighed[1]), ("rollout", "gradients"), strict=True) if sight.grid else ()
+    patches = tuple(PatchMap(shaded(flow.cpu().numpy().reshape(sight.grid)), way) for flow, way in maps)
+    return Answer(ranking, patches, unknown(model, encoded), words)
+
+
+def cover_patches(
+    model: Model, picture: str | Path | Image.Image, question: str, what_if: WhatIf = WhatIf()
+) -> PatchCover:
+    """Hide each patch in turn and see what the answer loses (of a written answer, its first word).
+
+    The map is of log-odds: of an answer that is all but certain no patch takes any probability to speak of. Of more than
+    limits.COVERED_PATCHES patches, neighbours are hidden together, in squares. Raises what `answer` raises.
+    Source: Zeiler & Fergus 2014 (occlusion).
+    """
+    with looking(model, picture, question, what_if) as (_, sight, inputs):
+        grid = sight.grid or (1, sight.patches)
+        with attention.watch(sight.model.network, silenced=what_if.silenced_heads), torch.no_grad():
+            ranking, target = sight.rank(inputs)
+            number = torch.from_numpy(blocks(*grid)).flatten().to(inputs["seen"].device)  # (patch): its block
+            masks = inputs["seen"].repeat(int(number.max()) + 2, 1)  # the first one hides nothing more
+            masks[1:][number[None] == torch.arange(len(masks) - 1, device=number.device)[:, None]] = 0
+            logits = torch.cat([sight.ask(batch) for batch in saliency.batches(inputs, {"seen": masks})])
+        rolled, weighed = flows(sight, inputs, target, what_if)
+    chances, odds = probabilities(logits)[:, target], saliency.log_odds(logits, target)  # (1 + block)
+    lost, weaker = ((one[0] - one[1:])[number].float().cpu().numpy().reshape(grid) for one in (chances, odds))
+    agreement = reading.agreement(weaker.ravel().tolist(), weighed[1].tolist(), rolled[1].tolist())
+    return PatchCover(ranking.labels[0], PatchMap(shaded(weaker), "covering"), lost, agreement)
+
+
+@contextmanager
+def looking(
+    model: Model, picture: str | Path | Image.Image, question: str, what_if: WhatIf
+) -> Iterator[tuple[Encoded, Sight, Inputs]]:
+    """Open a picture and read a question, and hold the device while both are looked at."""
     encoded = encode(model, question, "question", limits.QUESTION_TOKENS)
-    pixels = model.processor.image_processor(open_picture(picture), return_tensors="pt")
-    words = model.inputs(input_ids=encoded.ids, attention_mask=encoded.mask(what_if.hidden_tokens))
-    respond = from_classes if model.network.config.model_type == "vilt" else from_decoder
+    opened = open_picture(picture)
     with model.turn():
-        ranking, weights = respond(model, words, model.inputs(**pixels), what_if)
-    return Answer(ranking, PatchMap((weights / weights.max().clamp_min(1e-12)).cpu().numpy()), unknown(model, encoded))
+        sight = sights.look(model, opened, encoded)
+        yield encoded, sight, sight.inputs(what_if)
 
 
-def from_classes(model: Model, words: dict, pixels: dict, what_if: WhatIf) -> tuple[Ranking, torch.Tensor]:
-    """Choose among a closed list of answers (ViLT: words and patches in one stream); weights (row, column).
+def flows(sight: Sight, inputs: Inputs, target: int, what_if: WhatIf) -> tuple[Flow, Flow]:
+    """Follow an answer back to words and patches: by attention alone, and by gradient x attention.
 
-    ViLT draws its patches in random order: they are embedded first, to know which one is where.
-    Source: Kim et al. 2021; the weights: gradient x attention, Chefer et al. 2021, eq. 5-6.
+    Source: Abnar & Zuidema 2020 (rollout); Chefer et al. 2021, eq. 5-6: of what the gradient says moves the answer, that
+    which moves it up, averaged over heads.
     """
-    network, values = model.network, pixels["pixel_values"]
-    real = pixels.get("pixel_mask", torch.ones_like(values[:, 0], dtype=torch.long))
-    with torch.no_grad():
-        embedded = network.vilt.embeddings.visual_embed(values, real, network.config.max_image_length)
-        patches, seen, (places, grid) = embedded
-        number = places[0, :, 0] * grid[1] + places[0, :, 1]  # (patch): its number in the picture, row by row
-        seen = hide(seen, torch.cat([number.new_tensor([-1]), number]), what_if, grid[0] * grid[1])
-    with torch.enable_grad(), attention.watch(network, record=True, silenced=what_if.silenced_heads) as probe:
-        output = network(**words, image_embeds=patches.requires_grad_(), pixel_mask=seen, output_attentions=True)
-        chances = probabilities(output.logits)[0]
-        gradients = torch.autograd.grad(output.logits[0, chances.argmax()], probe.weights)
-    flow = torch.eye(probe.weights[0].shape[-1], device=chances.device)
-    for weights, gradient in zip(probe.weights, gradients, strict=True):
-        flow = flow + (weights * gradient).float().clamp_min(0).mean(1)[0].detach() @ flow  # (query, key)
-    relevance = torch.zeros(grid[0] * grid[1], device=chances.device)
-    relevance[number] = flow[0, -len(number) :]  # from where the answer is read, the first token
-    return rank(chances.detach().cpu(), network.config.id2label.get), relevance.unflatten(0, grid)
+    given = inputs | {"inputs_embeds": sight.embedded(inputs).detach().requires_grad_()}
+    given.pop("input_ids")
+    with torch.enable_grad(), sight.watched(what_if.silenced_heads) as looks:
+        logit = sight.ask(given)[0, target]
+    moving = [look for look in looks if look.requires_grad]  # BLIP's first word looks at itself alone: nothing moves
+    slopes = iter(torch.autograd.grad(logit, moving, allow_unused=True, materialize_grads=True))
+    gradients = [next(slopes) if look.requires_grad else torch.zeros_like(look) for look in looks]
+    looks = [look.detach() for look in looks]
+    rolled = [look.float().mean(1)[0] for look in looks]  # (query, key)
+    weighed = [(look * slope).float().clamp_min(0).mean(1)[0] for look, slope in zip(looks, gradients, strict=True)]
+    return sight.trace(rolled), sight.trace(weighed)
 
 
-@torch.inference_mode()
-def from_decoder(model: Model, words: dict, pixels: dict, what_if: WhatIf) -> tuple[Ranking, torch.Tensor]:
-    """Write answers word by word (BLIP); each one's probability is the product of its words'. Weights (row, column).
+def weigh_words(
+    sight: Sight, inputs: Inputs, ranking: Ranking, target: int, rolled: Tensor, what_if: WhatIf
+) -> Saliency:
+    """Say how much each word of the question pushed towards the answer; the picture stays as it is.
 
-    The likeliest first words are each carried on greedily.
-    Source: Li et al. 2022; the weights: the question's cross-attention, averaged over layers, heads and words.
+    rolled: what reached the answer from each of the question's tokens.
     """
-    network, tokenizer = model.network, model.tokenizer
-    seen = network.vision_model(**pixels).last_hidden_state  # (1, 1 + patches, size)
-    side = int((seen.shape[1] - 1) ** 0.5)
-    places = torch.ones(seen.shape[:2], dtype=torch.long, device=seen.device)
-    places = hide(places, torch.arange(-1, side * side, device=seen.device), what_if, side * side)[0].bool()
-    with attention.watch(network.text_encoder, silenced=what_if.silenced_heads):
-        # Hidden patches are left out: Transformers 5.23 drops the mask that BLIP's cross-attention is given.
-        question = network.text_encoder(**words, encoder_hidden_states=seen[:, places], output_attentions=True)
-    start, end = network.config.text_config.bos_token_id, network.config.text_config.sep_token_id
-    start = getattr(network, "decoder_start_token_id", start)
-    hidden = question.last_hidden_state[:, words["attention_mask"][0].bool()]
-
-    def chances(ids: torch.Tensor) -> torch.Tensor:  # (answers, words so far) -> (answers, vocabulary)
-        many = len(ids)
-        output = network.text_decoder(
-            input_ids=ids,
-            encoder_hidden_states=hidden.expand(many, -1, -1),
-        )
-        return probabilities(output.logits[:, -1])
-
-    values, firsts = chances(torch.tensor([[start]], device=seen.device))[0].topk(limits.CHOICES)
-    ids = torch.stack([torch.full_like(firsts, start), firsts], 1)  # (answers, 2)
-    for _ in range(limits.ANSWER_TOKENS - 1):
-        done = (ids[:, 1:] == end).any(1)
-        if done.all():
-            break
-        best, following = chances(ids).max(-1)
-        values = torch.where(done, values, values * best)
-        ids = torch.cat([ids, torch.where(done, end, following)[:, None]], 1)
-    texts = [tokenizer.decode([token for token in row[1:] if token != end]).strip() for row in ids.tolist()]
-    order = values.argsort(descending=True).tolist()
-    ranking = Ranking(tuple(texts[at] or "∅" for at in order), tuple(float(values[at]) for at in order))
-    looks = torch.zeros(side * side, device=seen.device)
-    looked = torch.cat(question.cross_attentions).float()  # (layer, head, word, place)
-    looks[places[1:]] = looked.mean((0, 1, 2))[1:]
-    return ranking, looks.unflatten(0, (side, side))
+    model, question = sight.model, sight.question
+    with attention.watch(model.network, silenced=what_if.silenced_heads):
+        covered = saliency.cover_each(model, sight.ask, inputs, question.words, target)
+        pushes, error = saliency.push_each(model, sight.ask, inputs, target)
+    scores = tuple(float(sum(pushes[token] for token in word)) for word in question.words) if pushes else ()
+    shares = [float(rolled[word].sum()) for word in question.words]
+    looks = tuple(share / sum(shares) for share in shares) if sum(shares) > 0 else ()
+    agreement = reading.agreement(covered, scores, looks) if scores and looks else None
+    return Saliency(ranking.labels[0], question.written, covered, scores, looks, error, agreement)
 
 
-def hide(seen: torch.Tensor, numbers: torch.Tensor, what_if: WhatIf, patches: int) -> torch.Tensor:
-    """Return the mask (1, places) without the hidden patches; `numbers` says which patch is at which place.
+def blocks(rows: int, columns: int) -> np.ndarray:
+    """Return the number of the block each patch is covered in, int64[row, column]; a block is a square of patches."""
+    side = 1
+    while math.ceil(rows / side) * math.ceil(columns / side) > limits.COVERED_PATCHES:
+        side += 1
+    across = math.ceil(columns / side)
+    return (np.arange(rows) // side)[:, None] * across + (np.arange(columns) // side)[None]
 
-    Raises NoSuchPart and HiddenEverything.
-    """
-    for patch in what_if.hidden_patches:
-        if not 0 <= patch < patches:
-            raise NoSuchPart(part="patch", found=patch + 1, limit=patches)
-    if len(what_if.hidden_patches) == patches:
-        raise HiddenEverything()
-    hidden = torch.tensor(sorted(what_if.hidden_patches), device=seen.device, dtype=numbers.dtype)
-    return seen.masked_fill(torch.isin(numbers, hidden)[None], 0)
+
+def shaded(values: np.ndarray) -> np.ndarray:
+    """Return values as a map shows them: what is above 0, the largest as 1, float32."""
+    values = values.astype(np.float32).clip(0)
+    return values / max(float(values.max()), 1e-12)
 
 
 def unknown(model: Model, encoded: Encoded) -> tuple[str, ...]:

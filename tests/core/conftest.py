@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.tiny import tiny
+from tests.tiny import CHATS, tiny
 
 HEAD = {
     "generation": "AutoModelForCausalLM",
@@ -23,7 +23,8 @@ def model(tmp_path_factory):
 
     @cache
     def made(kind: str, task: str):
-        found = tiny(tmp_path_factory.mktemp(kind), kind, HEAD[task], task)
+        auto = "AutoModelForImageTextToText" if kind in CHATS else HEAD[task]
+        found = tiny(tmp_path_factory.mktemp(kind), kind, auto, task)
         with torch.no_grad():
             for weight in found.network.parameters():
                 if weight.ndim > 1:

@@ -247,7 +247,8 @@ def test_gradients_reach_the_weights_and_the_answer_stays_the_same(networks, kin
 @pytest.mark.parametrize("missing", [(3, 0), (0, 4), (-1, 0), (0, -1)])
 def test_a_head_that_is_not_there_is_refused_with_how_many_there_are(networks, kind, missing):
     network, _ = networks(kind)
-    with pytest.raises(NoSuchPart) as error, attention.watch(network, silenced=frozenset({missing})):
+    part = Wanted("encoder" if kind == "t5" else "text")
+    with pytest.raises(NoSuchPart) as error, attention.watch(network, part, frozenset({missing})):
         pytest.fail("the network may not run")
     wrong = "layer" if missing[0] not in range(3) else "head"
     assert error.value.facts["part"] == wrong

@@ -10,6 +10,7 @@ from core.rankings import probabilities
 from core.results import View, WhatIf
 from core.tasks import attend, lens, look
 from core.tokens import encode
+from tests.tiny import tiny
 
 TEXT = "the cat sat on the mat"
 LONG = "the cat sat on the mat and the dog ran to the red house"
@@ -239,6 +240,37 @@ def test_a_network_that_shows_no_weights_is_refused(model, monkeypatch):
 def test_the_lens_of_a_model_that_gives_labels_is_refused(model):
     with pytest.raises(AttentionUnreadable):
         lens(model("bert", "sentiment"), TEXT)
+
+
+def test_an_encoder_with_a_decoder_is_shown_by_its_encoder_and_says_how_it_would_begin(tmp_path):
+    model = tiny(tmp_path, "t5", "AutoModelForSeq2SeqLM", "attention")
+    found = attend(model, TEXT)
+    ids = encode(model, TEXT, "text").ids
+    with torch.inference_mode(), attention.watch(model.network, record=attention.Wanted("encoder")) as probe:
+        logits = model.network(input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([[0]])).logits
+    assert found.montage.shape[:2] == (3, 4)
+    assert found.prediction.probabilities[0] == pytest.approx(probabilities(logits)[0, -1].max().item(), abs=1e-4)
+    gaze = look(model, TEXT, plain(2, 1))
+    np.testing.assert_allclose(gaze.weights * (gaze.most / 255), probe.weights[2][0, 1], atol=0.51 * gaze.most / 255)
+    silent = attend(model, TEXT, WhatIf(silenced_heads=frozenset({(0, 0), (0, 1)})))
+    assert silent.prediction.probabilities != found.prediction.probabilities
+    with pytest.raises(AttentionUnreadable):
+        lens(model, TEXT)
+
+
+def test_a_network_without_attention_is_refused(tmp_path):
+    model = tiny(tmp_path, "mamba", "AutoModelForCausalLM", "attention")
+    for task in (attend, look, lens):
+        with pytest.raises(AttentionUnreadable):
+            task(model, TEXT)
+
+
+def test_of_a_network_in_which_only_some_layers_attend_those_are_shown(tmp_path):
+    model = tiny(tmp_path, "lfm2", "AutoModelForCausalLM", "attention")
+    assert attend(model, TEXT).montage.shape[:2] == (2, 4)
+    with pytest.raises(NoSuchPart):
+        look(model, TEXT, View(2, 0))
+    assert look(model, TEXT, View(1, 3)).weights.max() == 255
 
 
 def test_what_is_carried_is_refused_where_it_is_not_known(model):

@@ -10,8 +10,8 @@ from core import limits
 from core.errors import BadValue, HiddenEverything, NoSuchPart, NothingTyped, TextTooLong
 from core.rankings import probabilities
 from core.results import Settings, WhatIf
-from core.tasks import explain_step, generate
-from core.tokens import BROKEN, encode
+from core.tasks import explain_step, generate, generation
+from core.tokens import BROKEN, encode, token_label
 
 EVERY = pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen3"])
 PROMPT = "the cat sat"
@@ -227,8 +227,9 @@ def test_any_script_is_written_on_from(writer, prompt):
 def test_a_hidden_word_is_hidden_at_every_step(writer, hidden):
     what_if = WhatIf(hidden_tokens=frozenset({hidden}))
     steps = list(generate(writer, PROMPT, STORY, what_if=what_if))
-    ids = [*encode(writer, PROMPT, "prompt").ids, *tokens(steps)]
-    mask = [int(at != hidden) for at in range(len(ids))]
+    encoded = encode(writer, PROMPT, "prompt")
+    ids = [*encoded.ids, *tokens(steps)]
+    mask = [int(at not in encoded.by_word()[hidden]) for at in range(len(ids))]
     chances = probabilities(writer.network(**writer.inputs(input_ids=ids, attention_mask=mask)).logits)[0]
     for at, step in enumerate(steps):
         true = chances[len(ids) - len(steps) + at - 1, step.token].item()
@@ -252,30 +253,118 @@ def test_silenced_heads_change_the_story_and_what_is_not_there_is_refused(writer
 
 @EVERY
 def test_a_token_hangs_on_the_words_whose_covering_costs_it_probability(writer):
-    steps = list(generate(writer, PROMPT, STORY))
-    why = explain_step(writer, PROMPT, tokens(steps[:4]))
-    encoded = encode(writer, PROMPT, "prompt")
-    words = [*encoded.by_word(), *([len(encoded.ids) + at] for at in range(3))]
-    assert why.tokens == (*encoded.written(encoded.by_word()), *(step.text for step in steps[:3]))
-    assert len(why.covered) == len(why.tokens) == len(words)
-    assert why.label in steps[3].alternatives.labels
-    ids = [*encoded.ids, *tokens(steps[:3])]
-    for word, loss in zip(words, why.covered, strict=True):
-        mask = [int(at not in word) for at in range(len(ids))]
-        chances = probabilities(writer.network(**writer.inputs(input_ids=ids, attention_mask=mask)).logits)[0, -1]
-        assert loss == pytest.approx(steps[3].probability - chances[steps[3].token].item(), abs=1e-4)
+    story = tokens(generate(writer, PROMPT, STORY))
+    plain = explain_step(writer, PROMPT, story[:4])
+    why = plain.saliency
+    assert why.label in plain.ranking.labels
+    assert len(why.tokens) == len(why.covered) == len(why.scores) == len(why.looks) > 2
+    assert sum(why.looks) == pytest.approx(1) and -1 <= why.agreement <= 1
+    before = chance_of(writer, plain, story[3])
+    for word, loss in enumerate(why.covered):
+        without = explain_step(writer, PROMPT, story[:4], WhatIf(hidden_tokens=frozenset({word})))
+        assert without.saliency.tokens == why.tokens and without.saliency.label == why.label
+        assert loss == pytest.approx(before - chance_of(writer, without, story[3]), abs=1e-5)
+        assert without.saliency.covered[word] == pytest.approx(0, abs=1e-6)  # it is covered already
+
+
+def chance_of(writer, verdict, token: int) -> float:
+    """Return the probability of a token in a ranking of the whole vocabulary, by its place: labels can be alike."""
+    alike = [
+        rival for rival in range(writer.network.config.vocab_size) if label_of(writer, rival) == verdict.saliency.label
+    ]
+    assert token in alike
+    found = zip(verdict.ranking.labels, verdict.ranking.probabilities, strict=True)
+    chances = [chance for name, chance in found if name == verdict.saliency.label]
+    return max(chances) if len(alike) == 1 else pytest.skip("two tokens bear this name")
+
+
+def label_of(writer, token: int) -> str:
+    """Return the name of a token as a ranking shows it."""
+    return token_label(writer.tokenizer, token)
 
 
 @EVERY
-def test_of_a_long_text_the_last_words_are_covered(writer, monkeypatch):
+def test_what_stands_there_is_ranked_as_when_the_story_was_written(writer):
+    steps = list(generate(writer, PROMPT, STORY))
+    ranking = explain_step(writer, PROMPT, tokens(steps[:4])).ranking
+    likeliest = steps[3].alternatives
+    assert ranking.labels[:5] == likeliest.labels[:5]
+    assert ranking.probabilities[:5] == pytest.approx(likeliest.probabilities[:5], abs=1e-5)
+    assert list(ranking.probabilities) == sorted(ranking.probabilities, reverse=True)
+
+
+@EVERY
+def test_the_token_asked_about_is_ranked_whatever_its_place(writer, monkeypatch):
+    monkeypatch.setattr(limits, "RIVALS_KEPT", 3)
+    (step,) = generate(writer, PROMPT, replace(STORY, length=1))
+    chances = probability_at(writer, encode(writer, PROMPT, "prompt").ids, 0)
+    rarest = int(chances.argmin())
+    verdict = explain_step(writer, PROMPT, (rarest,))
+    assert len(verdict.ranking.labels) == 4 and verdict.ranking.labels[-1] == verdict.saliency.label
+    assert verdict.ranking.probabilities[-1] == pytest.approx(chances[rarest].item(), abs=1e-6)
+    assert len(explain_step(writer, PROMPT, (step.rivals[0],)).ranking.labels) == 3
+
+
+@EVERY
+def test_the_last_word_can_be_covered_though_the_answer_is_read_off_it(writer):
+    (step,) = generate(writer, PROMPT, replace(STORY, length=1))
+    words = len(explain_step(writer, PROMPT, (step.token,)).saliency.tokens)
+    hidden = WhatIf(hidden_tokens=frozenset({words - 1}))
+    cat, dog = (explain_step(writer, f"the red {end}", (step.token,), hidden).ranking for end in ("cat", "dog"))
+    assert cat.probabilities == pytest.approx(dog.probabilities, abs=1e-5)
+    (other,) = generate(writer, PROMPT, replace(STORY, length=1), what_if=hidden)
+    assert other.alternatives.probabilities[0] == pytest.approx(
+        explain_step(writer, PROMPT, (step.token,), hidden).ranking.probabilities[0], abs=1e-5
+    )
+
+
+@EVERY
+def test_of_a_long_text_the_last_words_are_weighed(writer, monkeypatch):
+    story = tokens(generate(writer, PROMPT, replace(STORY, length=3)))
+    whole = explain_step(writer, PROMPT, story).saliency
     monkeypatch.setattr(limits, "COVERED_WORDS", 2)
-    steps = list(generate(writer, PROMPT, replace(STORY, length=3)))
-    whole = explain_step(writer, PROMPT, tokens(steps))
-    assert whole.tokens == tuple(step.text for step in steps[:2])
-    assert len(whole.covered) == 2
+    last = explain_step(writer, PROMPT, story).saliency
+    assert last.tokens == whole.tokens[-2:]
+    assert last.covered == pytest.approx(whole.covered[-2:], abs=1e-6)
+    assert last.scores == pytest.approx(whole.scores[-2:], rel=1e-3)
+    assert last.error == pytest.approx(whole.error, abs=1e-3)  # the words that are not shown count too
 
 
 @EVERY
 def test_the_first_token_can_be_explained_too(writer):
     (step,) = generate(writer, PROMPT, replace(STORY, length=1))
-    assert [word.strip() for word in explain_step(writer, PROMPT, (step.token,)).tokens] == ["the", "cat", "sat"]
+    why = explain_step(writer, PROMPT, (step.token,)).saliency
+    assert [word.strip() for word in why.tokens] == ["the", "cat", "sat"]
+
+
+@EVERY
+def test_silenced_heads_count_in_a_reason_and_what_is_not_there_is_refused(writer):
+    story = tokens(generate(writer, PROMPT, replace(STORY, length=2)))
+    plain = explain_step(writer, PROMPT, story)
+    silenced = explain_step(writer, PROMPT, story, WhatIf(silenced_heads=frozenset({(1, 2)})))
+    assert silenced.ranking.probabilities != plain.ranking.probabilities
+    assert silenced.saliency.scores != plain.saliency.scores
+    words = len(plain.saliency.tokens)
+    for what_if in (WhatIf(silenced_heads=frozenset({(0, 4)})), WhatIf(hidden_tokens=frozenset({words}))):
+        with pytest.raises(NoSuchPart):
+            explain_step(writer, PROMPT, story, what_if)
+    with pytest.raises(HiddenEverything):
+        explain_step(writer, PROMPT, story, WhatIf(hidden_tokens=frozenset(range(words))))
+    assert explain_step(writer, PROMPT, story) == plain
+
+
+@pytest.mark.parametrize(
+    ("word", "added", "belongs"),
+    [("walk", "ing", True), (" walk", " on", False), ("walk", ".", False), ("", "你", True), ("你", "好", False),
+     ("walk", "", False), ("3", "5", False), ('"', "He", False)],
+)  # fmt: skip
+def test_a_token_goes_on_a_word_where_both_touch_with_letters(word, added, belongs):
+    assert generation.goes_on(word, added) == belongs
+
+
+def test_the_tokens_of_a_story_are_read_as_words(model):
+    encoded = encode(model("gpt2", "generation"), "walk", "prompt")
+    first = len(encoded.ids)
+    words, shown = generation.spell_on(encoded, ["ing", " ho", "me", ".", "", "", "你"])
+    assert shown == ["walking", " home", ".", "你"]
+    assert words == [[*range(first), first], [first + 1, first + 2], [first + 3], [first + 4, first + 5, first + 6]]

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from core import limits
+from core import limits, models
 from core.errors import HiddenEverything, ListOutOfRange, NoSuchPart, NothingTyped, TextTooLong
 from core.rankings import probabilities
 from core.results import WhatIf
-from core.tasks import judge, judge_all
+from core.saliency import gather
+from core.tasks import judge, judge_all, sentiment
 from core.tokens import encode
 
 EVERY = pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "modernbert"])
@@ -34,9 +35,10 @@ def test_the_verdict_is_the_networks_own_and_leaves_no_rest(critic):
 def test_every_word_is_weighed_as_the_visitor_wrote_it(critic):
     saliency = judge(critic, TEXT).saliency
     assert "".join(saliency.tokens).split() == TEXT.split()
-    assert len(saliency.tokens) == len(saliency.covered) == len(saliency.scores)
+    assert len(saliency.tokens) == len(saliency.covered) == len(saliency.scores) == len(saliency.looks)
     assert all(math.isfinite(score) for score in (*saliency.scores, *saliency.covered))
-    assert any(saliency.covered) and any(saliency.scores)
+    assert any(saliency.covered) and any(saliency.scores) and sum(saliency.looks) == pytest.approx(1)
+    assert -1 <= saliency.agreement <= 1
 
 
 @EVERY
@@ -48,6 +50,7 @@ def test_chinese_words_are_whole_characters(critic):
 @EVERY
 def test_the_pushes_of_all_words_add_up_to_the_change_of_the_log_odds(critic, monkeypatch):
     monkeypatch.setattr(limits, "GRADIENT_STEPS", 400)
+    monkeypatch.setattr(limits, "GRADIENT_STEPS_MOST", 400)
     saliency = judge(critic, TEXT).saliency
     encoded = encode(critic, TEXT, "text")
     blank = critic.tokenizer.mask_token_id
@@ -82,6 +85,57 @@ def test_silenced_heads_change_the_verdict_and_its_reasons_and_nothing_afterward
     assert silenced.ranking.probabilities != plain.ranking.probabilities
     assert silenced.saliency.scores != plain.saliency.scores
     assert judge(critic, TEXT) == plain
+
+
+@EVERY
+def test_silenced_heads_change_a_whole_list_and_what_is_not_there_is_refused(critic):
+    silenced = WhatIf(silenced_heads=frozenset((2, head) for head in range(4)))
+    (plain,), (found,) = list(judge_all(critic, [TEXT])), list(judge_all(critic, [TEXT], silenced))
+    single = judge(critic, TEXT, silenced).ranking
+    assert found.probabilities != plain.probabilities
+    assert found.labels == single.labels
+    assert found.probabilities == pytest.approx(single.probabilities, abs=1e-4)
+    with pytest.raises(NoSuchPart):
+        next(judge_all(critic, [TEXT], WhatIf(silenced_heads=frozenset({(0, 9)}))))
+
+
+@EVERY
+def test_of_a_long_text_neighbours_are_weighed_together(critic, monkeypatch):
+    monkeypatch.setattr(sentiment, "gather", gather_three)
+    plain = judge(critic, TEXT)
+    assert [words.split() for words in plain.saliency.tokens] == [
+        ["a", "film", "that"],
+        ["i", "loved"],
+        ["and", "hated"],
+    ]
+    without = judge(critic, TEXT, WhatIf(hidden_tokens=frozenset({1})))
+    lost = plain.ranking.probabilities[0] - without.ranking.probability_of(plain.ranking.labels[0])
+    assert plain.saliency.covered[1] == pytest.approx(lost, abs=1e-5)
+
+
+def gather_three(words):
+    """Weigh three stretches at most."""
+    return gather(words, 3)
+
+
+CLEAR = {
+    "positive": ("wonderful", "delightful", "brilliant", "superb", "beautiful", "charming", "excellent", "moving"),
+    "negative": ("terrible", "boring", "awful", "dreadful", "dull", "horrible", "stupid", "disappointing"),
+}
+
+
+def test_on_board_covering_and_gradients_agree_about_clearly_emotional_words():
+    critic = models.load("english-sentiment")
+    agreed = []
+    for label, adjectives in CLEAR.items():
+        for adjective in adjectives:
+            verdict = judge(critic, f"This is a {adjective} film.")
+            assert verdict.ranking.labels[0] == label, adjective
+            word = verdict.saliency.tokens.index(f" {adjective}")
+            assert verdict.saliency.scores[word] > 0, adjective
+            agreed.append(verdict.saliency.covered[word] > 0)
+            assert verdict.saliency.error <= 2 * limits.GRADIENT_ERROR
+    assert sum(agreed) >= 0.9 * len(agreed)
 
 
 @EVERY
