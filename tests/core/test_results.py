@@ -10,7 +10,20 @@ import pytest
 
 from core import results
 from core.results import (
-    Answer, Attention, Filling, Gaze, Habit, Lens, PatchCover, PatchMap, Ranking, Saliency, Settings, Step, Verdict, View,
+    Answer,
+    Attention,
+    Filling,
+    Gaze,
+    Habit,
+    Lens,
+    PatchCover,
+    PatchMap,
+    Ranking,
+    Saliency,
+    Settings,
+    Step,
+    Verdict,
+    View,
     WhatIf,
 )  # fmt: skip
 

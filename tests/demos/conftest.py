@@ -5,6 +5,7 @@ import asyncio
 import importlib
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,11 +16,35 @@ import pytest
 from gradio.state_holder import SessionState
 
 import core
-from core.results import Answer, Attention, Filling, PatchMap, Ranking, Saliency, Settings, Step, Verdict, WhatIf
+from core.errors import NoSuchPart
+from core.results import (
+    Answer,
+    Attention,
+    Filling,
+    Gaze,
+    Habit,
+    Lens,
+    PatchCover,
+    PatchMap,
+    Ranking,
+    Saliency,
+    Settings,
+    Step,
+    Verdict,
+    View,
+    WhatIf,
+)
 from demos.words import Words
 
 TASKS = Path(core.__file__).parent / "tasks"
 VOCABULARY = (" fox", " ran", " <b>home</b>", ".", "\n", " ") + ("",)  # the last one is a character not whole yet
+WINDOW = 512  # limits.WINDOW_TOKENS
+HABITS = (
+    Habit(0, 1, "previous", 0.83),
+    Habit(1, 2, "after_same", 0.6),
+    Habit(1, 0, "sink", 0.9),
+    Habit(0, 2, "even", 0.8),
+)
 CHANCES = (0.4, 0.25, 0.15, 0.1, 0.06, 0.03, 0.01)
 
 
@@ -54,7 +79,7 @@ class FakeRun:
         self.stopped: list[int] = []  # how far each story that nobody listened to had come
         self.answers = {
             "fill_mask": filling, "judge": verdict, "judge_all": rankings, "answer": answer, "attend": attention,
-            "generate": self.story, "explain_step": reasons,
+            "cover_patches": cover, "look": gaze, "lens": lens, "generate": self.story, "explain_step": reasons,
         }  # fmt: skip
 
     def __call__(self, task, model_name: str, *inputs):
@@ -83,20 +108,23 @@ def step(token: int) -> Step:
     )  # fmt: skip
 
 
-def filling(text: str) -> Filling:
-    """Fill every [MASK] of a text with other drinks."""
-    count = max(1, text.upper().count("[MASK]"))
-    all_rankings = [Ranking((f"tea{at}", f"<b>{at}</b>", "…ing"), (0.6, 0.2, 0.1)) for at in range(count)]
-    why = Saliency("tea0", ("I", " drink"), (0.1, 0.5))
-    return Filling(tuple(text.split()), tuple(range(count)), tuple(all_rankings), why)
+def filling(text: str, count: int = 10, what_if: WhatIf = WhatIf()) -> Filling:
+    """Fill every [MASK] of a text with other drinks, and with coffee once a word is covered."""
+    blanks = max(1, text.upper().count("[MASK]"))
+    all_rankings = [Ranking((f"tea{at}", f"<b>{at}</b>", "…ing"), (0.6, 0.2, 0.1)) for at in range(blanks)]
+    if what_if.hidden_tokens:
+        all_rankings[0] = Ranking(("coffee", "tea0", "<b>0</b>"), (0.7, 0.1, 0.05))
+    why = Saliency("tea0", ("I", " drink"), (0.1, 0.5), (-0.2, 1.5), (0.4, 0.6), 0.02, 0.71)
+    return Filling(tuple(text.split()), tuple(range(blanks)), tuple(all_rankings), why)
 
 
 def verdict(text: str, what_if: WhatIf = WhatIf()) -> Verdict:
     """Find a text positive, the less so the more is covered."""
     chance = 0.9 - 0.2 * len(what_if.hidden_tokens)
-    words = text.split()
+    words = tuple(text.split())
     pushes = tuple(0.1 * (at + 1) for at in range(len(words)))
-    return Verdict(Ranking(("POSITIVE", "NEGATIVE"), (chance, 1 - chance)), Saliency("POSITIVE", words, pushes, pushes))
+    why = Saliency("POSITIVE", words, pushes, pushes, (1 / len(words),) * len(words), 0.03, 0.3)
+    return Verdict(Ranking(("POSITIVE", "NEGATIVE"), (chance, 1 - chance)), why)
 
 
 def rankings(texts: list[str]) -> Iterator[Ranking]:
@@ -105,27 +133,74 @@ def rankings(texts: list[str]) -> Iterator[Ranking]:
         yield Ranking(("POSITIVE", "NEGATIVE") if "!" in text else ("NEGATIVE", "POSITIVE"), (0.8, 0.2))
 
 
-def answer(picture: str, question: str, what_if: WhatIf = WhatIf()) -> Answer:
-    """Answer "red", or "blue" once the first patch is covered."""
-    labels = ("blue", "red", "two") if 0 in what_if.hidden_patches else ("red", "blue", "two")
-    return Answer(Ranking(labels, (0.7, 0.2, 0.1)), PatchMap(np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)), ())
+def answer(picture: str, question: str, what_if: WhatIf = WhatIf(), why: bool = True) -> Answer:
+    """Answer "red", or "blue" once the first patch or the first word is covered."""
+    changed = 0 in what_if.hidden_patches or 0 in what_if.hidden_tokens
+    ranking = Ranking(("blue", "red", "two") if changed else ("red", "blue", "two"), (0.7, 0.2, 0.1))
+    if not why:
+        return Answer(ranking, (), ())
+    rising = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    words = tuple(question.split())
+    pushes = tuple(0.1 * (at - 1) for at in range(len(words)))
+    maps = (PatchMap(rising[::-1], "rollout"), PatchMap(rising, "gradients"))
+    return Answer(ranking, maps, (), Saliency("red", words, pushes, pushes))
+
+
+def cover(picture: str, question: str, what_if: WhatIf = WhatIf()) -> PatchCover:
+    """Say that each patch costs the answer less than the one before it."""
+    lost = np.linspace(0.3, -0.1, 12, dtype=np.float32).reshape(3, 4)
+    return PatchCover("red", PatchMap(lost.clip(0) / 0.3, "covering"), lost, 0.25)
 
 
 def attention(text: str, what_if: WhatIf = WhatIf()) -> Attention:
-    """Return 2 layers of 3 heads: head h of layer l looks h + l tokens back."""
+    """Return 2 layers of 3 heads: head h of layer l looks h + l tokens back, and the sink is the first token."""
     tokens = ("[CLS]", *(f" {word}" for word in text.split()), "[SEP]")
-    weights = np.zeros((2, 3, len(tokens), len(tokens)), np.float16)
-    for layer, head, query in np.ndindex(weights.shape[:3]):
-        weights[layer, head, query, max(0, query - head - layer)] = 1
-    silent = 0.1 * len(what_if.silenced_heads)
-    said = Ranking(("tired", "wide"), (0.8 - silent, 0.1 + silent)) if "[MASK]" in text else None
-    return Attention(tokens, weights, said, 0)
+    side = min(len(tokens), 16)
+    montage = np.zeros((2, 3, side, side), np.uint8)
+    for layer, head, query in np.ndindex(montage.shape[:3]):
+        montage[layer, head, query, max(0, query - head - layer)] = 255
+    taken = 0.1 * (len(what_if.silenced_heads) + len(what_if.hidden_tokens))
+    asked = next((at for at, token in enumerate(tokens) if token == " [MASK]"), None)
+    return Attention(
+        tokens, montage, HABITS, (0, 1), 0, 0.4,
+        None if asked is None else Ranking(("tired", "wide"), (0.8 - taken, 0.1 + taken)), asked,
+    )  # fmt: skip
 
 
-def reasons(prompt: str, tokens: tuple[int, ...]) -> Saliency:
-    """Say that each word matters less than the one before it."""
+def gaze(text: str, view: View, what_if: WhatIf = WhatIf()) -> Gaze:
+    """Look where attention() looks, with 4 in 5 parts; the rest goes to the first token, and nothing where it is set aside."""
+    tokens = len(text.split()) + 2
+    if view.layer > 1 or view.head > 2:
+        raise NoSuchPart(part="head", found=view.head + 1, limit=3)
+    side = min(tokens, WINDOW)
+    query, key = (min(max(0, first), tokens - side) for first in (view.query, view.key))
+    rows = np.arange(query, query + side)
+    looked_at = rows if view.rolled else np.maximum(0, rows - view.head - view.layer)
+    weights = np.zeros((side, tokens), np.float32)
+    weights[:, 0] = 0 if view.aside else 0.2
+    weights[np.arange(side), looked_at] += 0.8
+    targets = np.argsort(-weights, -1)[:, :5].astype(np.int32)
+    return Gaze(
+        replace(view, query=query, key=key), np.round(weights[:, key : key + side] / 0.8 * 255).clip(0, 255).astype(np.uint8),
+        0.8, targets, np.take_along_axis(weights, targets, -1),
+        np.zeros((64, 64), np.uint8) if tokens > side else None,
+    )  # fmt: skip
+
+
+def lens(text: str, first: int = 0, what_if: WhatIf = WhatIf()) -> Lens:
+    """Say that the second of two layers finds the answer, "layer 2", and the one before it nothing."""
+    tokens = ("[CLS]", *(f" {word}" for word in text.split()), "[SEP]")
+    places = tuple(range(first, min(len(tokens), first + 24)))
+    said = [Ranking((f"layer {layer}", "<b>"), (0.2 + 0.1 * layer, 0.1)) for layer in range(3)]
+    return Lens(tuple(tokens[at] for at in places), places, tuple((layer,) * len(places) for layer in said))
+
+
+def reasons(prompt: str, tokens: tuple[int, ...], what_if: WhatIf = WhatIf()) -> Verdict:
+    """Say that each word matters less than the one before it, and that another word stood there were one covered."""
     words = (*prompt.split(), *(VOCABULARY[token] for token in tokens[:-1]))
-    return Saliency(VOCABULARY[tokens[-1]], words, tuple(0.5 / (at + 1) for at in range(len(words))))
+    losses, name = tuple(0.5 / (at + 1) for at in range(len(words))), VOCABULARY[tokens[-1]]
+    labels = ("owl", name) if what_if.hidden_tokens else (name, "owl")
+    return Verdict(Ranking(labels, (0.6, 0.3)), Saliency(name, words, losses, losses, losses, 0.01, -0.4))
 
 
 class Tab:
@@ -143,7 +218,7 @@ class Tab:
 
     def _find_parts(self, handler) -> None:
         for name, value in inspect.getclosurevars(handler).nonlocals.items():
-            if isinstance(value, gr.components.Component):
+            if isinstance(value, gr.blocks.Block):
                 self.parts[value] = name
             elif inspect.isfunction(value) and value is not handler:
                 self._find_parts(value)
@@ -156,7 +231,7 @@ class Tab:
         """Return a handler's answer by the names of the parts it fills, all of which it declared and can send."""
         assert set(found) <= set(event.outputs), "a handler fills a part that is not among its outputs"
         for part, value in found.items():
-            if not isinstance(value, gr.components.Component) and not isinstance(part, gr.State):
+            if not isinstance(value, gr.blocks.Block) and not isinstance(part, gr.State):
                 part.postprocess(value)
         return {self.parts[part]: value for part, value in found.items()}
 

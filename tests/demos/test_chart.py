@@ -8,7 +8,7 @@ from plotly.graph_objects import Bar, Figure, Heatmap
 
 from core import charts
 from core.results import Ranking
-from demos.chart import PLOTLY_JS, Chart
+from demos.chart import PLOTLY_JS, Chart, Marks
 
 
 def sent(figure: Figure | str | None) -> str | None:
@@ -53,6 +53,20 @@ def test_a_label_of_any_characters_can_be_sent(label):
 def test_a_chart_has_its_height_and_its_empty_sentence():
     chart = Chart(height=123, empty="Nothing yet.")
     assert chart.props["height"] == 123 and chart.props["empty"] == "Nothing yet."
+
+
+def test_marks_are_sent_alone_and_told_from_a_figure():
+    shape = {"type": "rect", "x0": 1, "x1": 2, "y0": 0, "y1": 1, "line": {"color": "var(--gb-accent)"}}
+    text = Chart().postprocess(Marks([shape]))
+    assert parsed(text) == {"marks": [shape]} and text.startswith('{"marks"')  # as static/chart.js tells them
+    assert not sent(Figure([Bar(x=[1])])).startswith('{"marks"')
+
+
+def test_packed_numbers_are_not_blown_up():
+    z = np.full((512, 512), 255, np.uint8)  # base64 of this is nothing but slashes
+    text = sent(Figure([Heatmap(z=z)]))
+    assert len(text) < 512 * 512 * 4 / 3 + 10_000
+    assert parsed(text)["data"][0]["z"]["shape"] == "512, 512"
 
 
 def test_plotly_is_served_from_this_computer():

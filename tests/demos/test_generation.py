@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from core import limits
-from core.errors import NothingTyped
-from core.results import Ranking, Settings, Step
+from core.errors import HiddenEverything, NothingTyped
+from core.results import Ranking, Settings, Step, WhatIf
 from demos import generation
 from demos.generation import Desk, Story
 from demos.words import Words
+from tests.demos.conftest import reasons
 
 EN = Words("en")
 PROMPT = "Once upon"
@@ -132,9 +133,41 @@ def test_clicking_a_token_shows_its_rivals_and_what_it_hangs_on(made, desk, run)
     assert run.calls == [("explain_step", "storyteller", PROMPT, (0, 1, 2))]
     assert shown["kept"].token == 2
     assert [at for at, token in enumerate(shown["strip"]) if token.marked] == [3]
-    assert [token.text for token in shown["why"]] == ["Once", "upon", " fox", " ran"]
-    assert max(token.tint for token in shown["why"]) == 1
+    assert [token.text for token in shown["why_strip"]] == ["Once", "upon", "fox", "ran"]
+    assert max(token.tint for token in shown["why_strip"]) == 1
+    assert "“Once”" in shown["why_say"] and "−0.40" in shown["why_say"]
+    assert len(shown["measures"].data) == 3
     assert list(shown["rivals"].data[0].x)[:3] == [0.4, 0.25, 0.15]
+
+
+def test_covering_a_word_before_a_token_shows_what_would_stand_there_instead(made, desk, run):
+    looked = made.call("show_rivals", desk, *KNOBS, click=3)["looked"]
+    shown = made.call("show_covered", looked, click=1)
+    what_if = WhatIf(hidden_tokens=frozenset({1}))
+    assert run.calls[1:] == [("explain_step", "storyteller", PROMPT, (0, 1, 2), what_if)]
+    assert [token.covered for token in shown["why_strip"]] == [False, True, False, False]
+    assert [list(row.x) for row in shown["both_moved"].data] == [[0.6, 0.3], [0.3, 0.6]]
+    assert "“upon”" in shown["moved"] and "“owl”" in shown["moved"]
+    shown = made.call("show_covered", shown["looked"], click=3)
+    assert run.calls[-1][-1] == WhatIf(hidden_tokens=frozenset({1, 3}))
+    for word in (1, 3):
+        shown = made.call("show_covered", shown["looked"], click=word)
+    assert not any(token.covered for token in shown["why_strip"])
+    assert shown["moved"] == EN.say("why.whatif") and shown["both_moved"] is None
+
+
+def test_covering_everything_before_a_token_is_told_and_the_page_goes_on(made, desk, run):
+    looked = made.call("show_rivals", desk, *KNOBS, click=3)["looked"]
+    run.answers["explain_step"] = HiddenEverything()
+    with pytest.raises(gr.Error, match="Uncover something"):
+        made.call("show_covered", looked, click=0)
+    run.answers["explain_step"] = reasons
+    assert made.call("show_covered", looked, click=0)["both_moved"]
+
+
+def test_covering_before_a_token_is_looked_at_says_what_can_be_done(made, run):
+    assert made.call("show_covered", None, click=0) == {"moved": EN.say("generation.click")}
+    assert run.calls == []
 
 
 @pytest.mark.parametrize("click", [0, 11, 10**9])

@@ -1,8 +1,11 @@
 """Fill in: words are blanked and put back, guesses are told and put in."""
 
+import gradio as gr
 import pytest
 
-from core.results import Filling, Ranking, Saliency
+from core import limits
+from core.errors import HiddenEverything
+from core.results import Filling, Ranking, Saliency, WhatIf
 from demos import masking
 from demos.masking import fill, spans, toggle, word_strip, words_in
 from demos.words import Words
@@ -99,11 +102,12 @@ def test_fill_puts_a_word_into_a_blank_as_it_would_be_written(text, blank, word,
 
 def test_pressing_the_button_asks_once_and_shows_every_part_of_the_answer(tab, run):
     shown = tab("masking").call("show_blanks", "I drink [MASK].", "english")
-    assert run.calls == [("fill_mask", "english", "I drink [MASK].")]
+    assert run.calls == [("fill_mask", "english", "I drink [MASK].", limits.RIVALS_KEPT)]
     assert "tea0" in shown["say"] and "60" in shown["say"]
     assert "drink" in shown["why_say"] and "tea0" in shown["why_say"]
-    assert [token.text for token in shown["why"]] == ["I", "drink"]
-    assert max(token.tint for token in shown["why"]) == 1
+    assert [token.text for token in shown["why_strip"]] == ["I", "drink"]
+    assert max(token.tint for token in shown["why_strip"]) == 1
+    assert "0.71" in shown["why_say"] and len(shown["measures"].data) == 3
     assert shown["data"]["rankings"][0]["labels"] == ["tea0", "<b>0</b>", "…ing"]
 
 
@@ -189,13 +193,14 @@ def test_typing_another_text_forgets_the_words_taken_away(tab):
 
 
 def test_comparing_asks_for_both_sentences_and_tells_the_biggest_difference(tab, run):
-    def answer(text: str) -> Filling:
+    def answer(text: str, count: int) -> Filling:
         chances = (0.7, 0.2) if "doctor" in text else (0.3, 0.25)
         return Filling((), (0,), (Ranking(("he", "she"), chances),), Saliency("he", (), ()))
 
     run.answers["fill_mask"] = answer
     shown = tab("masking").call("show_compared", "A doctor [MASK].", "A nurse [MASK].", "english")
-    assert run.calls == [("fill_mask", "english", "A doctor [MASK]."), ("fill_mask", "english", "A nurse [MASK].")]
+    texts = ("A doctor [MASK].", "A nurse [MASK].")
+    assert run.calls == [("fill_mask", "english", text, limits.RIVALS_KEPT) for text in texts]
     assert "“he”" in shown["both_say"] and "70" in shown["both_say"] and "30" in shown["both_say"]
     assert [list(row.x) for row in shown["both"].data] == [[0.7, 0.2], [0.3, 0.25]]
 
@@ -208,12 +213,65 @@ def test_a_guess_that_is_not_sure_says_so():
     )
 
 
-@pytest.mark.parametrize("covered", [(), (0.0, 0.001), (-0.3, -0.1)])
-def test_a_guess_that_hangs_on_no_word_says_so(covered):
-    tokens = tuple("ab"[: len(covered)])
-    filling = Filling((), (0,), (Ranking(("tea", "milk"), (0.6, 0.2)),), Saliency("tea", tokens, covered))
-    assert masking.tell_why(filling, EN) == EN.say("masking.why_none", answer="tea")
-    assert len(masking.why_strip(filling, EN)) == len(covered)
+def covering(made, text="I drink [MASK]."):
+    """Ask, and return what the page remembers for covering words."""
+    return made.call("show_blanks", text, "english")["looked"]
+
+
+def test_covering_a_word_asks_again_and_shows_the_new_answer_beside_the_old(tab, run):
+    made = tab("masking")
+    looked = covering(made)
+    shown = made.call("show_covered", looked, click=1)
+    what_if = WhatIf(hidden_tokens=frozenset({1}))
+    assert run.calls[1:] == [("fill_mask", "english", "I drink [MASK].", limits.RIVALS_KEPT, what_if)]
+    assert [token.covered for token in shown["why_strip"]] == [False, True]
+    before, now = shown["both_moved"].data
+    assert list(before.x) == pytest.approx([0.6, 0.2, 0.1, 0]) and list(now.x) == pytest.approx([0.1, 0.05, 0, 0.7])
+    for fact in ("“drink”", "“tea0”", "“coffee”", EN.percent(0.6), EN.percent(0.1)):
+        assert fact in shown["moved"]
+
+
+def test_covered_words_add_up_and_clicking_one_again_uncovers_it(tab, run):
+    made = tab("masking")
+    looked = covering(made)
+    for word, covered in ((1, {1}), (0, {0, 1}), (1, {0}), (0, set())):
+        shown = made.call("show_covered", looked, click=word)
+        looked = shown["looked"]
+        assert {at for at, token in enumerate(shown["why_strip"]) if token.covered} == covered
+    assert len(run.calls) == 4  # nothing covered is the first answer: nobody has to be asked
+    assert shown["moved"] == EN.say("why.whatif") and shown["both_moved"] is None
+
+
+def test_covering_everything_is_told_and_the_page_goes_on(tab, run):
+    made = tab("masking")
+    looked = made.call("show_covered", covering(made), click=0)["looked"]
+    run.answers["fill_mask"] = HiddenEverything()
+    with pytest.raises(gr.Error, match="Uncover something"):
+        made.call("show_covered", looked, click=1)
+    assert made.call("show_covered", looked, click=0)["moved"] == EN.say("why.whatif")
+
+
+def test_covering_before_there_is_an_answer_says_what_can_be_done(tab, run):
+    assert tab("masking").call("show_covered", None, click=0) == {"moved": EN.say("why.whatif")}
+    assert run.calls == []
+
+
+def test_a_new_answer_uncovers_everything(tab):
+    made = tab("masking")
+    made.call("show_covered", covering(made), click=1)
+    shown = made.call("show_blanks", "I drink [MASK].", "english")
+    assert not any(token.covered for token in shown["why_strip"]) and shown["both_moved"] is None
+
+
+def test_more_is_known_of_a_blank_than_is_shown(tab, run):
+    chances = tuple(0.5**at for at in range(1, 21))
+    whole = Filling((), (0,), (Ranking(tuple(map(str, range(20))), chances),), Saliency("0", (), ()))
+    run.answers["fill_mask"] = lambda *_: whole
+    shown = tab("masking").call("show_blanks", "[MASK]", "english")
+    assert len(shown["data"]["rankings"][0]["labels"]) == limits.CHOICES
+    assert len(shown["bars"].data[0].x) == limits.CHOICES + 1
+    assert shown["bars"].data[0].x[-1] == pytest.approx(0.5**limits.CHOICES)  # everything else
+    assert shown["measures"] is None and shown["why_strip"] == []
 
 
 def test_a_long_text_is_told_by_its_start():

@@ -8,11 +8,12 @@ import pytest
 from gradio.utils import get_upload_folder
 
 from core import limits
-from core.errors import TableUnreadable
+from core.errors import HiddenEverything, NoSuchPart, TableUnreadable
 from core.results import Ranking, Saliency, Verdict, WhatIf
 from demos import sentiment
 from demos.sentiment import read_table, write_table
 from demos.words import Words
+from tests.demos.conftest import verdict
 
 EN = Words("en")
 TEXT = "a very fine film"
@@ -25,7 +26,8 @@ def test_pressing_the_button_asks_once_and_shows_every_part_of_the_verdict(tab, 
     assert [token.text for token in shown["strip"]] == TEXT.split()
     assert not any(token.covered for token in shown["strip"])
     assert list(shown["bars"].data[0].x) == pytest.approx([0.9, 0.1])
-    assert len(shown["why"].data) == 2
+    assert len(shown["measures"].data) == 3
+    assert [token.tint for token in shown["strip"]] == pytest.approx([0.25, 0.5, 0.75, 1])
     assert shown["data"]["ranking"]["labels"] == ["POSITIVE", "NEGATIVE"]
 
 
@@ -47,11 +49,11 @@ def test_covered_words_add_up_and_clicking_one_again_uncovers_it(tab, run):
         kept = shown["kept"]
         assert {at for at, token in enumerate(shown["strip"]) if token.covered} == covered
     assert len(run.calls) == 4  # nothing covered is the first verdict: nobody has to be asked
-    assert shown["moved"] == EN.say("sentiment.whatif") and len(shown["bars"].data) == 1
+    assert shown["moved"] == EN.say("why.whatif") and len(shown["bars"].data) == 1
 
 
 def test_covering_before_there_is_a_verdict_says_what_can_be_done(tab, run):
-    assert tab("sentiment").call("show_covered", None, click=0) == {"moved": EN.say("sentiment.whatif")}
+    assert tab("sentiment").call("show_covered", None, click=0) == {"moved": EN.say("why.whatif")}
     assert run.calls == []
 
 
@@ -67,20 +69,21 @@ def test_blue_is_towards_positive_whatever_the_verdict():
         assert [token.tint for token in sentiment.word_strip(found, frozenset(), EN)] == [-0.25 * sign, sign]
 
 
-@pytest.mark.parametrize(
-    ("covered", "scores", "key"),
-    [
-        ((0.5,), (1.0,), "why_one"),
-        ((0.001, 0.002), (1.0, 2.0), "why_many"),
-        ((0.1, 0.3), (0.1, 0.9), "why_agree"),
-        ((0.3, 0.1), (0.1, 0.9), "why_differ"),
-    ],
-)
-def test_the_reason_is_told_as_far_as_the_two_measures_carry(covered, scores, key):
-    tokens = ("good", " film")[: len(covered)]
-    found = Verdict(Ranking(("POSITIVE", "NEGATIVE"), (0.9, 0.1)), Saliency("POSITIVE", tokens, covered, scores))
-    facts = {"label": "positive", "loss": 30, "word": tokens[covered.index(max(covered))].strip(), "other": "film"}
-    assert sentiment.tell_why(found, EN) == EN.say(f"sentiment.{key}", **facts)
+@pytest.mark.parametrize("error", [HiddenEverything(), NoSuchPart(part="token", found=9, limit=4)])
+def test_covering_what_cannot_be_covered_is_refused_and_what_was_covered_stays(tab, run, error):
+    made = tab("sentiment")
+    kept = made.call("show_feeling", TEXT, "english-sentiment")["kept"]
+    kept = made.call("show_covered", kept, click=2)["kept"]
+    run.answers["judge"] = error
+    with pytest.raises(gr.Error):
+        made.call("show_covered", kept, click=1)
+    run.answers["judge"] = verdict
+    assert made.call("show_covered", kept, click=2)["moved"] == EN.say("why.whatif")
+
+
+def test_the_reason_names_the_verdict_in_the_visitors_language(tab):
+    chinese = tab("sentiment", "zh")
+    assert "正面" in chinese.call("show_feeling", TEXT, "english-sentiment")["why_say"]
 
 
 def saved(folder: Path, content: bytes | str) -> str:

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from demos.tokens import Token, TokenStrip
+from demos.tokens import LeftOut, Token, TokenStrip
 
 LAYOUTS = pytest.mark.parametrize("layout", ["story", "words"])
 UGLY = [
@@ -21,6 +21,7 @@ class Strip(HTMLParser):
     def __init__(self, html: str):
         super().__init__(convert_charrefs=True)
         self.tokens: list[dict] = []
+        self.left_out: list[str] = []
         self.open: list[str] = []
         self.feed(html)
         self.close()
@@ -28,23 +29,30 @@ class Strip(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
-        if tag == "span":
+        if attrs == {"class": "gb-more"}:
+            assert not self.open and tag == "span"
+            self.left_out.append("")
+        elif tag == "span":
             assert not self.open, "a token inside a token"
             assert set(attrs) <= {
-                "class", "role", "tabindex", "style", "aria-description", "aria-pressed", "data-covered"
+                "class", "role", "tabindex", "style", "aria-description", "aria-pressed", "data-covered", "data-at",
+                "data-to",
             }  # fmt: skip
             assert attrs["class"] == "gb-token" and attrs["role"] == "button"
             self.tokens.append({**attrs, "text": "", "inkless": []})
         else:
             assert tag == "i" and self.open == ["span"] and not attrs, f"a token became an element <{tag}>"
             self.tokens[-1]["inkless"].append("")
-        self.open.append(tag)
+        self.open.append(tag if attrs != {"class": "gb-more"} else "more")
 
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        assert self.open.pop().replace("more", "span") == tag
 
     def handle_data(self, data):
         assert self.open, f"text outside of tokens: {data!r}"
+        if self.open == ["more"]:
+            self.left_out[-1] += data
+            return
         self.tokens[-1]["text"] += data
         if self.open[-1] == "i":
             self.tokens[-1]["inkless"][-1] += data
@@ -119,7 +127,34 @@ def test_no_tokens_are_nothing():
 
 
 def test_only_the_first_token_can_be_tabbed_to():
-    assert [token["tabindex"] for token in Strip(html("a", "b", "c")).tokens] == ["0", "-1", "-1"]
+    assert [token.get("tabindex") for token in Strip(html("a", "b", "c")).tokens] == ["0", None, None]
+
+
+def test_what_is_left_out_is_said_and_is_no_token():
+    made = [LeftOut("… <b>12</b> more before"), Token("a", number=12), Token("b"), LeftOut("3 more after …")]
+    sent = TokenStrip(layout="words", lines=True).postprocess(made)
+    strip = Strip(sent)
+    assert [token["text"] for token in strip.tokens] == ["a", "b"]
+    assert strip.left_out == ["… <b>12</b> more before", "3 more after …"]
+    assert strip.tokens[0]["tabindex"] == "0" and strip.tokens[0]["data-at"] == "12"
+
+
+def test_tokens_are_numbered_from_the_first_ones_number_on():
+    first, second = Strip(html(Token("a", 0.5, number=512), Token("b"))).tokens
+    assert first["data-at"] == "512" and first["style"] == "--tint:0.500;--first:513"
+    assert "data-at" not in second and "style" not in second
+
+
+def test_a_token_says_where_it_looks_in_a_few_letters():
+    (token,) = Strip(html(Token("a", looks=((12, 41), (3, 20))))).tokens
+    assert token["data-to"] == "12:41,3:20"
+    assert "data-to" not in only("a")
+
+
+def test_five_hundred_tokens_that_all_look_at_five_are_a_small_strip():
+    looks = tuple((at, 20) for at in range(500, 505))
+    sent = TokenStrip(layout="words", lines=True).postprocess([Token(" token", looks=looks) for _ in range(512)])
+    assert len(sent) < 60_000
 
 
 def test_only_marked_tokens_are_pressed_and_only_covered_ones_hatched():

@@ -48,7 +48,7 @@ def test_a_sentence_nobody_wrote_is_an_error_and_not_its_key():
 
 
 def test_what_fills_a_blank_is_not_filled_itself():
-    assert "{0} {id} {" in Words("en").say("masking.why_none", answer="{0} {id} {")
+    assert "{0} {id} {" in Words("en").say("why.none", answer="{0} {id} {")
 
 
 @BOTH
