@@ -40,7 +40,9 @@ def places(network: nn.Module) -> dict[nn.Module, tuple[str, int, str]]:
     found = [(name, one) for name, one in called if not any(other.startswith(f"{name}.") for other, _ in called)]
     decodes = any("decoder" in name.split(".") for name, _ in found)
     where = {module: (part_of(name, decodes), int(re.search(r"\.(\d+)\.", name)[1]), name) for name, module in found}
-    known = {part: sorted({layer for other, layer, _ in where.values() if other == part}) for part, *_ in where.values()}
+    known = {
+        part: sorted({layer for other, layer, _ in where.values() if other == part}) for part, *_ in where.values()
+    }
     return {module: (part, known[part].index(layer), name) for module, (part, layer, name) in where.items()}
 
 

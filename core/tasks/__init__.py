@@ -6,4 +6,15 @@ from core.tasks.masking import fill_mask
 from core.tasks.sentiment import judge, judge_all
 from core.tasks.vqa import answer, cover_patches
 
-__all__ = ["answer", "attend", "cover_patches", "explain_step", "fill_mask", "generate", "judge", "judge_all", "lens", "look"]
+__all__ = [
+    "answer",
+    "attend",
+    "cover_patches",
+    "explain_step",
+    "fill_mask",
+    "generate",
+    "judge",
+    "judge_all",
+    "lens",
+    "look",
+]
