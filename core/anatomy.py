@@ -7,24 +7,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv
 
-from core.errors import AttentionUnreadable
-
 # Where heads are put together again, in the words of Transformers' architectures.
 PROJECTIONS = ("o_proj", "out_proj", "c_proj", "out_lin", "Wo", "o", "dense", "projection", "proj")
 PICTURE = re.compile("vision|visual|image|perceiver|connector|resampler|qformer")
 
 
 def counts(network: PreTrainedModel, part: str = "text") -> tuple[int, int]:
-    """Return how many layers of a part of the network attend, and heads a layer.
-
-    Raises AttentionUnreadable for a network without attention (Mamba).
-    """
+    """Return how many layers of a part of the network attend, and heads a layer: none of a network without attention."""
     config = network.config.get_text_config()
     layers = len({layer for where, layer, _ in places(network).values() if where == part})
-    heads = getattr(config, "num_attention_heads", 0)
-    if not layers or not heads:
-        raise AttentionUnreadable(name=network.config.model_type)
-    return config.num_hidden_layers if layers == 1 else layers, heads  # one may serve as all of them (ALBERT)
+    if layers == 1:  # it may serve as all of them (ALBERT)
+        layers = config.num_hidden_layers
+    return layers, getattr(config, "num_attention_heads", 0)
 
 
 def places(network: nn.Module) -> dict[nn.Module, tuple[str, int, str]]:

@@ -139,11 +139,12 @@ def watch(
     out any weights later goes into `probe.calls` and `probe.norms`. gradient: the recorded weights take part in what the
     network computes, so that gradients reach them. A network that is not on the interface must be called with
     `output_attentions=True` to be recorded.
-    Raises NoSuchPart for a layer or head that is not there, AttentionUnreadable where there is no attention or heads cannot
-    be silenced.
+    Raises NoSuchPart for a layer or head that is not there, AttentionUnreadable where heads cannot be silenced.
     """
     wanted = record if isinstance(record, Wanted) else Wanted()
     layers, heads = counts(network, wanted.part)
+    if silenced and not layers:
+        raise AttentionUnreadable(name=network.config.model_type)
     for layer, head in silenced:
         if not 0 <= layer < layers:
             raise NoSuchPart(part="layer", found=layer + 1, limit=layers)
