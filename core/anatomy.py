@@ -9,16 +9,21 @@ from transformers.integrations.sdpa_attention import repeat_kv
 
 # Where heads are put together again, in the words of Transformers' architectures.
 PROJECTIONS = ("o_proj", "out_proj", "c_proj", "out_lin", "Wo", "o", "dense", "projection", "proj")
+LAYER = re.compile(r"\.(\d+)(?=\.|$)")  # of a module's name: the first number in it
 PICTURE = re.compile("vision|visual|image|perceiver|connector|resampler|qformer")
 
 
 def counts(network: PreTrainedModel, part: str = "text") -> tuple[int, int]:
     """Return how many layers of a part of the network attend, and heads a layer: none of a network without attention."""
     config = network.config.get_text_config()
-    layers = len({layer for where, layer, _ in places(network).values() if where == part})
-    if layers == 1:  # it may serve as all of them (ALBERT)
-        layers = config.num_hidden_layers
+    names = {layer: name for where, layer, name in places(network).values() if where == part}
+    layers = config.num_hidden_layers if len(names) == 1 and serves_for_all(network, *names.values()) else len(names)
     return layers, getattr(config, "num_attention_heads", 0)
+
+
+def serves_for_all(network: PreTrainedModel, name: str) -> bool:
+    """Whether one attention is that of every layer (ALBERT), rather than of the only layer that attends."""
+    return len(network.get_submodule(name[: LAYER.search(name).start()])) < network.config.num_hidden_layers
 
 
 def places(network: nn.Module) -> dict[nn.Module, tuple[str, int, str]]:
@@ -29,11 +34,11 @@ def places(network: nn.Module) -> dict[nn.Module, tuple[str, int, str]]:
     called = [
         (name, module)
         for name, module in network.named_modules()
-        if "Attention" in type(module).__name__ and re.search(r"\.\d+\.", name)
+        if "Attention" in type(module).__name__ and LAYER.search(name)
     ]
     found = [(name, one) for name, one in called if not any(other.startswith(f"{name}.") for other, _ in called)]
     decodes = any("decoder" in name.split(".") for name, _ in found)
-    where = {module: (part_of(name, decodes), int(re.search(r"\.(\d+)\.", name)[1]), name) for name, module in found}
+    where = {module: (part_of(name, decodes), int(LAYER.search(name)[1]), name) for name, module in found}
     known = {
         part: sorted({layer for other, layer, _ in where.values() if other == part}) for part, *_ in where.values()
     }
@@ -56,9 +61,9 @@ def blocks(network: PreTrainedModel) -> list[nn.Module]:
     None where several share one (ALBERT) or not all attend.
     """
     names = {
-        layer: name[: re.search(r"\.\d+\.", name).end() - 1]
+        layer: name[: LAYER.search(name).end()]
         for part, layer, name in places(network).values()
-        if part == "text"
+        if part == "text" and LAYER.search(name).end() < len(name)  # in XLM attentions stand beside the rest of a layer
     }
     found = [network.get_submodule(names[layer]) for layer in sorted(names)]
     return found if len(found) == network.config.get_text_config().num_hidden_layers else []

@@ -22,6 +22,12 @@ from core.calls import Call, Seen, gather
 from core.errors import AttentionUnreadable, NoSuchPart
 
 NAME = "glassbox"
+KNOWN = (
+    "position_bias",
+    "softcap",
+    "s_aux",
+    "dropout",
+)  # of what architectures hand to their attention beside its arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,8 @@ def attend(module, query, key, value, attention_mask, scaling=None, **options):
     causal = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     extras = [options.get(name) for name in ("softcap", "s_aux")]
+    if any(isinstance(one, Tensor) and one.is_floating_point() for name, one in options.items() if name not in KNOWN):
+        raise AttentionUnreadable(name=module.config.model_type)  # it attends in a way of its own
     call = Call(query, key, attention_mask, options.get("position_bias"), scaling, causal, *extras)
     probe = _probe.get()
     layer = None if probe is None else probe.layer_of(module)
@@ -185,8 +193,8 @@ def recorder(probe: Probe, layer: int):
     """Return a hook that takes the weights a module returns beside its result."""
 
     def hook(module, inputs, outputs):
-        others = outputs[1:] if isinstance(outputs, tuple) else ()
-        weights = [one for one in others if isinstance(one, Tensor) and one.ndim == 4]
+        others = outputs[1:] if isinstance(outputs, tuple | list) else ()
+        weights = [one for one in others if isinstance(one, Tensor) and one.ndim == 4 and one.shape[1] == probe.heads]
         if weights and _probe.get() is probe:  # not another visitor's call, in another thread
             probe.take(layer, Seen(weights[0]))
 

@@ -43,14 +43,15 @@ def narrowed(network: PreTrainedModel, places: Sequence[int], every: bool = Fals
         said.append((inputs[0] if inputs else named["hidden_states"])[0, places])
 
     def leave(module, inputs, outputs):
-        hidden = outputs[0] if isinstance(outputs, tuple) else outputs  # (1, token, size)
+        several = isinstance(outputs, tuple | list)
+        hidden = outputs[0] if several else outputs  # (1, token, size)
         said.append(hidden[0, places])
         if module is not stack[-1]:
             return None
         spoken = torch.stack(said if every else said[-1:])  # (layer, place, size)
         if keeps:  # the network names its last places: those asked for are put there
             spoken = torch.cat([hidden[:, : hidden.shape[1] - len(places)].expand(len(spoken), -1, -1), spoken], 1)
-        return (spoken, *outputs[1:]) if isinstance(outputs, tuple) else spoken
+        return (spoken, *outputs[1:]) if several else spoken
 
     if not stack:
         yield {}
@@ -73,7 +74,12 @@ def say_all(network: PreTrainedModel, inputs: dict[str, Tensor], places: Sequenc
     if not stack or says_once(network):
         raise AttentionUnreadable(name=network.config.model_type)
     with narrowed(network, places, every=True) as options:
-        logits = network(**inputs, **options).logits
+        try:
+            logits = network(**inputs, **options).logits
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # GPT-BigCode insists on as many texts behind its layers as before them
+            raise AttentionUnreadable(name=network.config.model_type) from error
     if logits.shape[:2] != (len(stack) + 1, len(places)):
         raise AttentionUnreadable(name=network.config.model_type)
     return logits

@@ -72,9 +72,10 @@ def asker(network: PreTrainedModel, at: int | None) -> Ask:
     last = [] if at is None or keeps else anatomy.blocks(network)[-1:]
 
     def narrow(module, inputs, outputs):
-        hidden, *others = outputs if isinstance(outputs, tuple) else (outputs,)  # (text, token, size)
+        several = isinstance(outputs, tuple | list)
+        hidden, *others = outputs if several else (outputs,)  # (text, token, size)
         hidden = hidden[:, at].unsqueeze(1)
-        return (hidden, *others) if isinstance(outputs, tuple) else hidden
+        return (hidden, *others) if several else hidden
 
     def ask(inputs: Inputs) -> Tensor:
         hooks = [layer.register_forward_hook(narrow) for layer in last]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from core import attention, limits
 from core.attention import Wanted
-from core.errors import NoSuchPart
+from core.errors import AttentionUnreadable, NoSuchPart
 from tests.tiny import CHATS, network_of, tiny
 
 WRITERS = ("gpt2", "llama", "qwen3", "mistral", "gemma3", "gemma2", "gpt_oss", "bloom", "falcon")
@@ -358,3 +358,20 @@ def test_a_chat_model_that_sees_pictures_is_read_in_its_words_and_in_its_picture
                 for layer, true in enumerate(expected):
                     torch.testing.assert_close(probe.weights[layer], true, atol=1e-5, rtol=0)
             assert len(probe.weights) >= 2
+
+
+def test_an_attention_of_a_kind_of_its_own_is_refused_rather_than_shown_wrong(networks):
+    network, _ = networks("llama")
+    query = torch.randn(1, 4, 5, 8)
+    module = network.model.layers[0].self_attn
+    with pytest.raises(AttentionUnreadable):
+        attention.attend(module, query, query[:, :2], query[:, :2], None, unheard_of=torch.ones(4))
+
+
+def test_weights_of_another_shape_than_heads_by_tokens_are_not_taken_for_weights(networks, monkeypatch):
+    network, _ = networks("bloom")
+    with attention.watch(network, record=True) as probe:
+        for module in network.transformer.h:
+            hook = attention.recorder(probe, 0)
+            hook(module, (), (torch.zeros(1, 14, 32), torch.zeros(1, 14, 4, 7)))
+    assert probe.weights == {}

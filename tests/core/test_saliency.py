@@ -186,7 +186,6 @@ def test_points_are_doubled_while_the_error_is_too_large_and_no_further_than_the
     assert tried == [17, 16, 32]  # no point is asked for twice
 
 
-
 def test_a_network_that_takes_no_embeddings_has_no_scores_and_is_covered_all_the_same(linear, monkeypatch):
     model, _ = linear
 
