@@ -22,6 +22,7 @@ from core.calls import Call, Seen, gather
 from core.errors import AttentionUnreadable, NoSuchPart
 
 NAME = "glassbox"
+OURS = ("gemma2", "vaultgemma", "gpt_oss")  # what they ask for SDPA cannot do: a cap on logits, a look at nothing
 KNOWN = (
     "position_bias",
     "softcap",
@@ -57,7 +58,7 @@ class Probe:
     def __post_init__(self):
         self._places = places(self.network)
         self._layers, self.heads = counts(self.network, self.wanted.part)
-        self._times = Counter()  # calls of a module that several layers share (ALBERT)
+        self.times = Counter()  # calls of a module: several layers may share one (ALBERT)
         self._shared = sum(part == self.wanted.part for part, *_ in self._places.values()) == 1 < self._layers
 
     def layer_of(self, module: nn.Module) -> int | None:
@@ -66,8 +67,8 @@ class Probe:
         if where != self.wanted.part:
             return None
         if self._shared:
-            layer = self._times[module] % self._layers
-            self._times[module] += 1
+            layer = self.times[module] % self._layers
+        self.times[module] += 1
         return layer
 
     def take(self, layer: int, call: Call | Seen) -> None:
@@ -128,9 +129,11 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def implementation_for(network_class: type[PreTrainedModel]) -> str:
-    """Return our hook where the architecture calls the interface, else "eager" (ViLT, BLIP)."""
+    """Return our hook where the architecture calls the interface and SDPA, or we, can do what it asks for; else "eager"."""
     named = hasattr(sys.modules[network_class.__module__], "ALL_ATTENTION_FUNCTIONS")
-    return NAME if named or network_class._supports_attention_backend else "eager"
+    calls = named or network_class._supports_attention_backend
+    able = network_class._supports_sdpa or network_class.config_class.model_type in OURS
+    return NAME if calls and able else "eager"
 
 
 @contextmanager
@@ -167,6 +170,8 @@ def watch(
         _probe.reset(token)
         for hook in hooks:
             hook.remove()
+    if silenced and not hooks and not probe.times:  # nobody asked us: nothing was silenced (LongT5)
+        raise AttentionUnreadable(name=network.config.model_type)
 
 
 def eager_hooks(probe: Probe) -> list:
@@ -194,11 +199,19 @@ def recorder(probe: Probe, layer: int):
 
     def hook(module, inputs, outputs):
         others = outputs[1:] if isinstance(outputs, tuple | list) else ()
-        weights = [one for one in others if isinstance(one, Tensor) and one.ndim == 4 and one.shape[1] == probe.heads]
+        weights = [one for one in others if isinstance(one, Tensor) and are_weights(one.detach(), probe.heads)]
         if weights and _probe.get() is probe:  # not another visitor's call, in another thread
             probe.take(layer, Seen(weights[0]))
 
     return hook
+
+
+def are_weights(found: Tensor, heads: int) -> bool:
+    """Whether a tensor is (batch, head, query, key) and its rows are shares: of what comes beside a result not all is."""
+    if found.ndim != 4 or found.shape[1] != heads:
+        return False
+    sums = found.float().sum(-1)
+    return bool((found >= 0).all()) and bool(((sums - 1).abs() < 0.01).any()) and bool((sums < 1.01).all())
 
 
 def silencer(probe: Probe, layer: int):

@@ -28,6 +28,11 @@ class Call:
         """How many heads there are."""
         return self.query.shape[1]
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens look."""
+        return self.query.shape[2]
+
     def weights(self, heads: Sequence[int] | None = None, rows: Sequence[int] | slice | None = None) -> Tensor:
         """Return float32 (batch, head, row, key); every row sums to 1, or to 0 where it may look at nothing.
 
@@ -73,6 +78,11 @@ class Seen:
     def heads(self) -> int:
         """How many heads there are."""
         return self.all.shape[1]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens look."""
+        return self.all.shape[2]
 
     def weights(self, heads: Sequence[int] | None = None, rows: Sequence[int] | slice | None = None) -> Tensor:
         """Return float32 (batch, head, row, key)."""

@@ -46,8 +46,7 @@ def rolled(trace: Trace, sink: int | None, carried: bool) -> np.ndarray:
 def mean_head(trace: Trace, layer: int, sink: int | None, carried: bool) -> np.ndarray:
     """Return a layer's heads, averaged as they are shown: float32[query, key]."""
     call, total, first = trace.calls[layer], 0.0, 0
-    rows = list(range(call.query.shape[2] if hasattr(call, "query") else call.all.shape[2]))
-    for weights in few_heads(call, rows):  # (head, query, key)
+    for weights in few_heads(call, range(call.tokens)):  # (head, query, key)
         if carried:
             weights = weights * trace.norms[layer][first : first + len(weights), None]
         total = total + as_shown(weights, sink, carried).sum(0)

@@ -27,11 +27,12 @@ def says_once(network: PreTrainedModel) -> bool:
 
 
 @contextmanager
-def narrowed(network: PreTrainedModel, places: Sequence[int], every: bool = False) -> Iterator[dict]:
+def narrowed(network: PreTrainedModel, places: Sequence[int], tokens: int, every: bool = False) -> Iterator[dict]:
     """Let a network say something in a few places only: its logits are (1, place, vocabulary).
 
-    Gives the options to call it with. every: (layer + 1, place, vocabulary), from what went into the first layer to what
-    came out of the last. A network whose layers are not found says everything it would have said.
+    Gives the options to call it with. tokens: of the text; every: (layer + 1, place, vocabulary), from what went into the
+    first layer to what came out of the last. A network whose layers are not found says everything it would have said.
+    Raises AttentionUnreadable for layers that hand on something else than the text's tokens.
     Source: nostalgebraist 2020 ("interpreting GPT: the logit lens").
     """
     stack = anatomy.blocks(network)
@@ -45,6 +46,8 @@ def narrowed(network: PreTrainedModel, places: Sequence[int], every: bool = Fals
     def leave(module, inputs, outputs):
         several = isinstance(outputs, tuple | list)
         hidden = outputs[0] if several else outputs  # (1, token, size)
+        if hidden.shape[:2] != (1, tokens):  # CPM-Ant puts tokens of its own before the text
+            raise AttentionUnreadable(name=network.config.model_type)
         said.append(hidden[0, places])
         if module is not stack[-1]:
             return None
@@ -73,7 +76,7 @@ def say_all(network: PreTrainedModel, inputs: dict[str, Tensor], places: Sequenc
     stack: list[nn.Module] = anatomy.blocks(network)
     if not stack or says_once(network):
         raise AttentionUnreadable(name=network.config.model_type)
-    with narrowed(network, places, every=True) as options:
+    with narrowed(network, places, inputs["input_ids"].shape[1], every=True) as options:
         try:
             logits = network(**inputs, **options).logits
         except torch.OutOfMemoryError:

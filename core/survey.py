@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
 from core import limits, reading
+from core.calls import Call, Seen
 from core.traces import Trace
 
 NUMBERS = 4_000_000  # weights worked out at a time
@@ -52,10 +53,9 @@ def spread(tokens: int, most: int) -> list[int]:
     return sorted({round(at) for at in np.linspace(0, tokens - 1, min(tokens, most))})
 
 
-def few_heads(call, rows: list[int]) -> Iterator[Tensor]:
+def few_heads(call: Call | Seen, rows: Sequence[int]) -> Iterator[Tensor]:
     """Work out a layer's weights, some heads at a time: (head, row, key)."""
-    keys = call.all.shape[-1] if hasattr(call, "all") else call.key.shape[2]
-    step = max(1, NUMBERS // (len(rows) * keys))
+    step = max(1, NUMBERS // (len(rows) * call.tokens))
     for first in range(0, call.heads, step):
         yield call.weights(range(first, min(first + step, call.heads)), rows)[0]
 

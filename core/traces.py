@@ -75,7 +75,7 @@ def read(model: Model, encoded: Encoded, what_if: WhatIf) -> Trace:
     wanted = Wanted("encoder" if network.config.is_encoder_decoder else "text", layers=())
     with model.turn(), attention.watch(network, wanted, what_if.silenced_heads, keep=True) as probe:
         logits = ask(model, inputs, [] if asked is None else [asked])
-    if not probe.calls:
+    if not probe.calls or any(call.tokens != len(encoded.ids) for call in probe.calls.values()):
         raise AttentionUnreadable(name=model.card.name)
     order = sorted(probe.calls)
     norms = tuple(probe.norms[layer] for layer in order) if probe.norms.keys() == probe.calls.keys() else ()
@@ -106,7 +106,7 @@ def ask(model: Model, inputs: dict[str, Tensor], places: Sequence[int]) -> Tenso
     if layers.says_once(network):
         return network(**inputs, **extras).logits
     places = places or [0]
-    with layers.narrowed(network, places) as options:
+    with layers.narrowed(network, places, inputs["input_ids"].shape[1]) as options:
         logits = network(**inputs, **options, **extras).logits
     return logits if logits.shape[1] == len(places) else logits[:, places]
 

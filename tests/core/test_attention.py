@@ -263,7 +263,7 @@ def test_one_who_watches_does_not_disturb_another_thread(networks, kind):
     watching, done, found = threading.Event(), threading.Event(), []
 
     def watcher():
-        with attention.watch(network, record=True, silenced=frozenset({(0, 0)})) as probe:
+        with attention.watch(network, record=True) as probe:
             watching.set()
             assert done.wait(PATIENCE)
             found.append(len(probe.weights))
@@ -368,10 +368,17 @@ def test_an_attention_of_a_kind_of_its_own_is_refused_rather_than_shown_wrong(ne
         attention.attend(module, query, query[:, :2], query[:, :2], None, unheard_of=torch.ones(4))
 
 
+def test_heads_that_cannot_be_silenced_are_not_said_to_be(networks):
+    network, _ = networks("llama")
+    with pytest.raises(AttentionUnreadable), attention.watch(network, silenced=frozenset({(0, 0)})):
+        network.get_input_embeddings()(torch.tensor([1]))  # no attention is asked for anything
+
+
 def test_weights_of_another_shape_than_heads_by_tokens_are_not_taken_for_weights(networks, monkeypatch):
     network, _ = networks("bloom")
     with attention.watch(network, record=True) as probe:
         for module in network.transformer.h:
             hook = attention.recorder(probe, 0)
-            hook(module, (), (torch.zeros(1, 14, 32), torch.zeros(1, 14, 4, 7)))
+            for other in (torch.full((1, 14, 4, 4), 0.25), torch.randn(1, 4, 14, 14)):  # a window, a bias
+                hook(module, (), (torch.zeros(1, 14, 32), other))
     assert probe.weights == {}

@@ -71,7 +71,7 @@ def test_an_earlier_layer_says_what_the_network_would_without_the_later_ones(giv
 def test_a_network_asked_in_one_place_says_there_what_it_says_in_all(given, kind, task):
     model, inputs = given(kind, task)
     whole = model.network(**inputs).logits
-    with layers.narrowed(model.network, [3]) as options:
+    with layers.narrowed(model.network, [3], inputs["input_ids"].shape[1]) as options:
         narrow = model.network(**inputs, **options).logits
     assert narrow.shape[:2] == (1, 1)
     torch.testing.assert_close(narrow[0, 0], whole[0, 3], atol=1e-4, rtol=1e-4)
