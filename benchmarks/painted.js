@@ -1,7 +1,7 @@
 // Put into a page before it loads: `painted(drawn)` gives the milliseconds from the last click to the frame after the last
 // thing that changed, once nothing has changed for a while. With `drawn` it waits until a heat map was drawn anew.
 {
-  const QUIET = 1500, DEADLINE = 60000; // milliseconds
+  const QUIET = 1000, DEADLINE = 60000; // milliseconds
   let clicked = 0, changed = 0, shown = 0, redrawn = false;
   const frame = () => new Promise(requestAnimationFrame);
   const heats = nodes => [...nodes].some(node => node.tagName === 'image' || node.querySelector?.('image'));

@@ -170,7 +170,7 @@ def read(card: ModelCard) -> Model:
     if not any(folder.glob("*.safetensors")):
         raise ModelUnusable(name=card.name, lacks="safetensors weights")
     safe = {"trust_remote_code": False, "local_files_only": True}
-    config = transformers.AutoConfig.from_pretrained(folder, **safe)
+    config = lean(transformers.AutoConfig.from_pretrained(folder, **safe))
     auto = getattr(transformers, card.auto)
     place = device()
     network, found = auto.from_pretrained(
@@ -190,6 +190,14 @@ def read(card: ModelCard) -> Model:
         processor = transformers.AutoTokenizer.from_pretrained(folder, **safe)
     network = network.eval().requires_grad_(False).to(place.place, place.dtype(network.num_parameters()))
     return Model(card, network, processor, place)
+
+
+def lean(config: transformers.PretrainedConfig) -> transformers.PretrainedConfig:
+    """Return a configuration with GPT-2's activation worked out in one step: the same curve, a quarter of the memory."""
+    for name in ("activation_function", "hidden_act"):
+        if getattr(config, name, None) == "gelu_new":
+            setattr(config, name, "gelu_pytorch_tanh")
+    return config
 
 
 class WithoutVideos:

@@ -13,7 +13,7 @@ from core import limits, reading
 from core.calls import Call, Seen
 from core.traces import Trace
 
-NUMBERS = 4_000_000  # weights worked out at a time
+NUMBERS = 1_000_000  # weights worked out at a time
 SCOUTS = 64  # tokens that are asked where they look, to find the sink
 
 

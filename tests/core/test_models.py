@@ -13,6 +13,7 @@ from core import catalogue, limits, models
 from core.catalogue import ModelCard
 from core.errors import ModelUnusable, TooBusy, UnknownModel
 from core.models import Queue
+from tests.tiny import network_of
 
 PATIENCE = 10  # seconds a test waits for a thread before it calls it lost
 
@@ -293,3 +294,15 @@ def test_a_folder_that_is_not_there_is_refused():
 def test_the_context_is_what_the_network_has_places_for(model, kind, task):
     found = model(kind, task)
     assert found.context == {"roberta": 64, "gpt2": 64, "vilt": 40}[kind]
+
+
+def test_gpt2s_activation_worked_out_in_one_step_says_the_same(tmp_path):
+    plain = network_of("gpt2", "AutoModelForCausalLM", 90)
+    assert plain.config.activation_function == "gelu_new"
+    plain.save_pretrained(tmp_path)
+    config = models.lean(type(plain.config).from_pretrained(tmp_path))
+    lean = type(plain).from_pretrained(tmp_path, config=config).eval()
+    assert type(lean.transformer.h[0].mlp.act) is not type(plain.transformer.h[0].mlp.act)
+    ids = torch.arange(5, 25)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(lean(ids).logits, plain(ids).logits, atol=1e-5, rtol=1e-5)
