@@ -3,13 +3,9 @@
 Run alone: `python -m demos.attention`.
 """
 
-import csv
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 import core
 from core import charts, limits
@@ -201,7 +197,11 @@ def build(run: Runner, words: Words) -> gr.Column:
         if seen is None:
             return nothing_yet()
         gaze = run(core.tasks.look, seen.model, seen.text, seen.view, seen.what_if)
-        return {save: gr.DownloadButton(value=write_table(gaze, seen.found.tokens), interactive=True)}
+        return {
+            save: gr.DownloadButton(
+                value=ui.write_table("attention", *table_of(gaze, seen.found.tokens)), interactive=True
+            )
+        }
 
     with gr.Column() as page:
         ui.head("attention", words)
@@ -489,22 +489,14 @@ def data_of(seen: Seen, gaze: Gaze) -> dict:
     }
 
 
-def write_table(gaze: Gaze, tokens: tuple[str, ...]) -> str:
-    """Write the window of a gaze as a table for a spreadsheet and return its path: looking down, looked at across."""
-    cache = Path(get_upload_folder())  # where Gradio cleans up
-    cache.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(prefix="glassbox-", dir=cache)) / "glassbox-attention.csv"
+def table_of(gaze: Gaze, tokens: tuple[str, ...]) -> tuple[list[str], list[list[str]]]:
+    """Return the window of a gaze as the head and the rows of a table: looking down, looked at across."""
     rows, columns = (
-        charts.places(tokens[first : first + size], first)  # numbered: no cell begins like a formula
+        charts.places(tokens[first : first + size], first)
         for first, size in zip((gaze.view.query, gaze.view.key), gaze.weights.shape, strict=True)
     )
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["", *columns])
-        for number, name in enumerate(rows):
-            shares = gaze.row(gaze.view.query + number)
-            writer.writerow([name, *(f"{share:.4f}" for share in shares)])
-    return str(path)
+    shares = (gaze.row(gaze.view.query + number) for number in range(len(rows)))
+    return ["", *columns], [[name, *(f"{one:.4f}" for one in row)] for name, row in zip(rows, shares, strict=True)]
 
 
 if __name__ == "__main__":

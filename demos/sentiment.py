@@ -1,11 +1,9 @@
 """Feel: is a text glad or cross, and which words make it so? Run alone: `python -m demos.sentiment`."""
 
 import csv
-import tempfile
 from pathlib import Path
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 import core
 from core import charts, limits
@@ -70,7 +68,7 @@ def build(run: Runner, words: Words) -> gr.Column:
                 rankings, label, words.say("sentiment.axis", label=words.label(label))
             ),
             table: rows,
-            save: gr.DownloadButton(value=write_table(rows, header), interactive=True),
+            save: gr.DownloadButton(value=ui.write_table("sentiment", header, rows), interactive=True),
         }
 
     header = [words.say(f"sentiment.column_{name}") for name in ("text", "verdict", "probability")]
@@ -151,18 +149,6 @@ def read_table(file: str) -> list[str]:
         rows = rows[1:]
     texts = [row[column or 0] for row in rows if len(row) > (column or 0)]
     return [text for text in texts if text.strip()]
-
-
-def write_table(rows: list[list], header: list[str]) -> str:
-    """Write a table for a spreadsheet and return its path; a cell that begins like a formula is made text."""
-    cache = Path(get_upload_folder())  # where Gradio cleans up
-    cache.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(prefix="glassbox-", dir=cache)) / "glassbox-sentiment.csv"
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows([[f"'{cell}" if str(cell)[:1] in tuple("=+-@\t\r") else cell for cell in row] for row in rows])
-    return str(path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What every tab does the same way: its head, its model menu, its sentence, its events, the one door for errors."""
 
+import csv
 import functools
 import gc
 import inspect
@@ -8,11 +9,13 @@ import os
 import re
 import secrets
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 import core
 from core import catalogue, limits
@@ -132,6 +135,18 @@ def take_away(task: str, words: Words) -> gr.JSON:
         save = gr.Button(words.say("ui.save"), size="sm")
         save.click(None, data, js=(STATIC / "save.js").read_text("utf-8").replace("NAME", f"glassbox-{task}"))
     return data
+
+
+def write_table(task: str, header: list[str], rows: list[list]) -> str:
+    """Write a table for a spreadsheet where Gradio cleans up, and return its path; what begins like a formula is made text."""
+    cache = Path(get_upload_folder())
+    cache.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix="glassbox-", dir=cache)) / f"glassbox-{task}.csv"
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        for row in [header, *rows]:
+            writer.writerow([f"'{cell}" if str(cell)[:1] in tuple("=+-@\t\r") else cell for cell in row])
+    return str(path)
 
 
 def explain(task: str, words: Words) -> None:

@@ -1,6 +1,5 @@
 """Feel: verdicts are told as sure as they are, words are covered and uncovered, lists are read and written safely."""
 
-import csv
 from pathlib import Path
 
 import gradio as gr
@@ -11,9 +10,10 @@ from core import limits
 from core.errors import HiddenEverything, NoSuchPart, TableUnreadable
 from core.results import Ranking, Saliency, Verdict, WhatIf
 from demos import sentiment
-from demos.sentiment import read_table, write_table
+from demos.sentiment import read_table
 from demos.words import Words
 from tests.demos.conftest import verdict
+from tests.tables import read_back
 
 EN = Words("en")
 TEXT = "a very fine film"
@@ -141,28 +141,6 @@ def test_a_table_up_to_the_limit_is_read_and_one_byte_more_is_not(tmp_path):
 def test_a_table_that_is_gone_is_refused(tmp_path):
     with pytest.raises(TableUnreadable):
         read_table(str(tmp_path / "gone.csv"))
-
-
-def read_back(path: str) -> list[list[str]]:
-    """Read a table as a spreadsheet does."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        return list(csv.reader(file))
-
-
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1+1", "\r=1+1", '=HYPERLINK("http://x")'])
-def test_no_cell_of_a_saved_table_is_a_formula(cell):
-    header, row = read_back(write_table([[cell, "positive", 0.9]], ["text", "verdict", "probability"]))
-    assert header == ["text", "verdict", "probability"]
-    assert row[0] == f"'{cell}" and row[1:] == ["positive", "0.9"]
-
-
-@pytest.mark.parametrize("cell", ["good", "a, b", 'say "hi"', "two\nlines", "你好", "1 = 1", ""])
-def test_other_cells_of_a_saved_table_come_back_as_they_were(cell):
-    assert read_back(write_table([[cell, 0.5]], ["text", "probability"]))[1] == [cell, "0.5"]
-
-
-def test_a_saved_table_begins_with_the_mark_spreadsheets_know_utf_8_by():
-    assert Path(write_table([], ["文本"])).read_bytes().startswith(b"\xef\xbb\xbf")
 
 
 def test_a_list_is_judged_line_by_line_and_counted(tab, run):

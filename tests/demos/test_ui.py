@@ -2,6 +2,7 @@
 
 import logging
 import re
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -12,6 +13,7 @@ from core.errors import NothingTyped, UnknownModel
 from core.results import Ranking
 from demos import ui
 from demos.words import Words
+from tests.tables import read_back
 
 EN = Words("en")
 SECRET = "/home/host/secret.txt token=abc"
@@ -200,3 +202,19 @@ def test_data_is_one_result_alone_or_several_in_a_list():
     alone = {"labels": ["tea"], "probabilities": [0.123457]}
     assert ui.data_of(ranking) == alone
     assert ui.data_of(ranking, ranking) == [alone, alone]
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1+1", "\r=1+1", '=HYPERLINK("http://x")'])
+def test_no_cell_of_a_saved_table_is_a_formula(cell):
+    header, row = read_back(ui.write_table("x", ["text", "verdict", "probability"], [[cell, "positive", 0.9]]))
+    assert header == ["text", "verdict", "probability"]
+    assert row[0] == f"'{cell}" and row[1:] == ["positive", "0.9"]
+
+
+@pytest.mark.parametrize("cell", ["good", "a, b", 'say "hi"', "two\nlines", "你好", "1 = 1", ""])
+def test_other_cells_of_a_saved_table_come_back_as_they_were(cell):
+    assert read_back(ui.write_table("x", ["text", "probability"], [[cell, 0.5]]))[1] == [cell, "0.5"]
+
+
+def test_a_saved_table_begins_with_the_mark_spreadsheets_know_utf_8_by():
+    assert Path(ui.write_table("x", ["文本"], [])).read_bytes().startswith(b"\xef\xbb\xbf")
