@@ -135,6 +135,7 @@ class Model:
 _kept: OrderedDict[str, Model] = OrderedDict()  # least recently used first
 _loading: dict[str, threading.Lock] = {}
 _guard = threading.Lock()
+_reading = threading.Lock()  # Transformers keeps what it loads in places all threads share: two at once lose weights
 
 
 def load(name: str) -> Model:
@@ -148,7 +149,8 @@ def load(name: str) -> Model:
             if name in _kept:
                 _kept.move_to_end(name)
                 return _kept[name]
-        model = read(card)
+        with _reading:
+            model = read(card)
         with _guard:
             _kept[name] = model
             while sum(size(one) for one in _kept.values()) > limits.KEPT_BYTES and len(_kept) > 1:

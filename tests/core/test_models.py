@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from collections import OrderedDict, deque
 from types import SimpleNamespace
 
@@ -191,13 +192,13 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(shelf, monkeypa
     assert len(got) == 8 and len({id(one) for one in got}) == 1
 
 
-def test_a_slow_model_does_not_keep_another_one_waiting(shelf, monkeypatch):
+def test_a_model_that_is_there_does_not_wait_for_one_that_loads(shelf, monkeypatch):
+    models.load("b")
     read, gate, started = models.read, threading.Event(), threading.Event()
 
     def slow(card):
-        if card.name == "a":
-            started.set()
-            gate.wait(PATIENCE)
+        started.set()
+        gate.wait(PATIENCE)
         return read(card)
 
     monkeypatch.setattr(models, "read", slow)
@@ -207,6 +208,25 @@ def test_a_slow_model_does_not_keep_another_one_waiting(shelf, monkeypatch):
     assert models.load("b").card.name == "b"
     gate.set()
     waiting.join(PATIENCE)
+
+
+def test_two_models_are_never_read_at_once_for_transformers_would_lose_weights(shelf, monkeypatch):
+    read, inside, most = models.read, [], []
+
+    def slow(card):
+        inside.append(card.name)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.remove(card.name)
+        return read(card)
+
+    monkeypatch.setattr(models, "read", slow)
+    threads = [threading.Thread(target=models.load, args=(name,)) for name in ("a", "b", "c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sorted(shelf) == ["a", "b", "c"] and max(most) == 1
 
 
 def test_a_model_that_failed_to_load_is_tried_again(shelf, monkeypatch):
