@@ -23,12 +23,8 @@ from core.errors import AttentionUnreadable, NoSuchPart
 
 NAME = "glassbox"
 OURS = ("gemma2", "vaultgemma", "gpt_oss")  # what they ask for SDPA cannot do: a cap on logits, a look at nothing
-KNOWN = (
-    "position_bias",
-    "softcap",
-    "s_aux",
-    "dropout",
-)  # of what architectures hand to their attention beside its arguments
+# What architectures hand to their attention beside its arguments, as far as it is known here what to do with it.
+KNOWN = ("position_bias", "softcap", "s_aux", "dropout")
 
 
 @dataclass(frozen=True, slots=True)

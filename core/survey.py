@@ -23,9 +23,7 @@ class Survey:
 
     montage: np.ndarray  # uint8[layer, head, side, side]; 255 is the head's own strongest look
     sharpness: np.ndarray  # float32[layer, head]: how hard a token looks at its favourite other token, on average
-    shares: dict[
-        str, np.ndarray
-    ]  # by a habit's name: float32[layer, head]; NaN where the text gives no chance to show it
+    shares: dict[str, np.ndarray]  # by a habit's name: float32[layer, head]; NaN where the text gives no chance of it
     sink: int | None
     sink_share: float
 
