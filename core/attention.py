@@ -18,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from core.anatomy import counts, places, projection_of, value_norms
-from core.calls import Call, Seen, gather
+from core.calls import Call, Seen, weighed_sum
 from core.errors import AttentionUnreadable, NoSuchPart
 
 NAME = "glassbox"
@@ -107,7 +107,7 @@ def attend(module, query, key, value, attention_mask, scaling=None, **options):
     layer = None if probe is None else probe.layer_of(module)
     if extras != [None, None] or (layer is not None and probe.gradient):  # SDPA knows no extras, and shows no weights
         call = Seen(call.weights())
-        output = gather(call.all, value)
+        output = weighed_sum(call.all, value)
     else:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     if layer is None:

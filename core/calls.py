@@ -99,7 +99,7 @@ def part(array: Tensor, heads: Sequence[int] | None, rows: Sequence[int] | slice
     return array if rows is None or array.shape[2] == 1 else array[:, :, rows]
 
 
-def gather(weights: Tensor, value: Tensor) -> Tensor:
+def weighed_sum(weights: Tensor, value: Tensor) -> Tensor:
     """Return the values weighed, (batch, query, head, size)."""
     value = repeat_kv(value, weights.shape[1] // value.shape[1])
     return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous()

@@ -28,30 +28,30 @@ def says_once(network: PreTrainedModel) -> bool:
 
 @contextmanager
 def narrowed(network: PreTrainedModel, places: Sequence[int], tokens: int, every: bool = False) -> Iterator[dict]:
-    """Let a network say something in a few places only: its logits are (1, place, vocabulary).
+    """Let a network say something in a few places only: its logits are (text, place, vocabulary).
 
-    Gives the options to call it with. tokens: of the text; every: (layer + 1, place, vocabulary), from what went into the
-    first layer to what came out of the last. A network whose layers are not found says everything it would have said.
+    Gives the options to call it with. tokens: of a text; every: of one text (layer + 1, place, vocabulary), from what went
+    into the first layer to what came out of the last. A network whose layers are not found says all it would have said.
     Raises AttentionUnreadable for layers that hand on something else than the text's tokens.
     Source: nostalgebraist 2020 ("interpreting GPT: the logit lens").
     """
     stack = anatomy.blocks(network)
     keeps = "logits_to_keep" in inspect.signature(network.forward).parameters
     places = list(places)
-    said: list[Tensor] = []  # by layer: (place, size)
+    said: list[Tensor] = []  # by layer: (text, place, size)
 
     def enter(module, inputs, named):
-        said.append((inputs[0] if inputs else named["hidden_states"])[0, places])
+        said.append((inputs[0] if inputs else named["hidden_states"])[:, places])
 
     def leave(module, inputs, outputs):
         several = isinstance(outputs, tuple | list)
-        hidden = outputs[0] if several else outputs  # (1, token, size)
-        if hidden.shape[:2] != (1, tokens):  # CPM-Ant puts tokens of its own before the text
+        hidden = outputs[0] if several else outputs  # (text, token, size)
+        if hidden.ndim != 3 or hidden.shape[1] != tokens:  # CPM-Ant puts tokens of its own before the text
             raise AttentionUnreadable(name=network.config.model_type)
-        said.append(hidden[0, places])
+        said.append(hidden[:, places])
         if module is not stack[-1]:
             return None
-        spoken = torch.stack(said if every else said[-1:])  # (layer, place, size)
+        spoken = torch.cat(said if every else said[-1:])  # (text, or layer, place, size)
         if keeps:  # the network names its last places: those asked for are put there
             spoken = torch.cat([hidden[:, : hidden.shape[1] - len(places)].expand(len(spoken), -1, -1), spoken], 1)
         return (spoken, *outputs[1:]) if several else spoken

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from core import anatomy, attention, limits, reading
+from core import attention, layers, limits, reading
 from core.errors import HiddenEverything, NoSuchPart
 from core.models import Model
 from core.rankings import probabilities
@@ -62,29 +62,17 @@ def explain(
 
 
 def asker(network: PreTrainedModel, at: int | None) -> Ask:
-    """Return how a network is asked: for the logits of a text, or those at one token.
+    """Return how a network is asked: for the logits of a text, or those at one token, which alone goes into the head.
 
-    Only that token goes into the head: a vocabulary for each token of a batch would be the largest thing by far. A writer
-    has an option for its last tokens; of others, that token alone leaves the last layer, where that is known.
+    A vocabulary for each token of a batch would be the largest thing by far.
     """
-    keeps = at == -1 and "logits_to_keep" in inspect.signature(network.forward).parameters
-    options = {"logits_to_keep": 1, "use_cache": False} if keeps else {}
-    last = [] if at is None or keeps else anatomy.blocks(network)[-1:]
-
-    def narrow(module, inputs, outputs):
-        several = isinstance(outputs, tuple | list)
-        hidden, *others = outputs if several else (outputs,)  # (text, token, size)
-        hidden = hidden[:, at].unsqueeze(1)
-        return (hidden, *others) if several else hidden
 
     def ask(inputs: Inputs) -> Tensor:
-        hooks = [layer.register_forward_hook(narrow) for layer in last]
-        try:
+        if at is None:
+            return network(**inputs).logits
+        with layers.narrowed(network, [at], inputs["attention_mask"].shape[1]) as options:
             logits = network(**inputs, **options).logits
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return logits if at is None else logits[:, 0 if hooks else at]
+        return logits[:, 0 if logits.shape[1] == 1 else at]
 
     return ask
 
@@ -118,7 +106,7 @@ def hide(model: Model, inputs: Inputs, words: Sequence[Sequence[int]], hidden: C
     return left
 
 
-def gather(words: Sequence[Sequence[int]], most: int = limits.COVERED_WORDS) -> list[list[int]]:
+def merge(words: Sequence[Sequence[int]], most: int = limits.COVERED_WORDS) -> list[list[int]]:
     """Return words, neighbours taken together as evenly as can be where there are more than `most`."""
     parts = np.array_split(np.arange(len(words)), min(most, len(words)) or 1)
     return [[token for word in part for token in words[word]] for part in parts if len(part)]

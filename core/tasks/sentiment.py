@@ -9,7 +9,7 @@ from core.errors import ListOutOfRange
 from core.models import Model
 from core.rankings import probabilities, rank
 from core.results import Ranking, Verdict, WhatIf
-from core.saliency import explain, gather, hide
+from core.saliency import explain, hide, merge
 from core.tokens import encode
 
 BATCH = 32  # texts in one forward pass
@@ -23,7 +23,7 @@ def judge(model: Model, text: str, what_if: WhatIf = WhatIf()) -> Verdict:
     Raises NothingTyped, TextTooLong, NoSuchPart, HiddenEverything.
     """
     encoded = encode(model, text, "text")
-    words = gather(encoded.by_word())
+    words = merge(encoded.by_word())
     inputs = model.inputs(input_ids=encoded.ids, attention_mask=[1] * len(encoded.ids))
     inputs = hide(model, inputs, words, what_if.hidden_tokens)
     names = model.network.config.id2label

@@ -10,7 +10,7 @@ from torch import nn
 from core import attention, limits, reading, saliency
 from core.errors import HiddenEverything, NoSuchPart
 from core.rankings import probabilities, rank
-from core.saliency import blank_of, cover_each, explain, gather, hide, log_odds
+from core.saliency import blank_of, cover_each, explain, hide, log_odds, merge
 from core.tokens import encode
 
 READERS, WRITERS = ["bert", "roberta", "distilbert", "modernbert"], ["gpt2", "llama", "qwen3"]
@@ -364,7 +364,7 @@ def test_the_blank_is_the_token_that_says_least(known, blank):
 @pytest.mark.parametrize("count", [0, 1, 5, 6, 100])
 def test_neighbours_are_taken_together_where_there_are_too_many_words(count):
     words = [[2 * at, 2 * at + 1] for at in range(count)]
-    found = gather(words, 5)
+    found = merge(words, 5)
     assert len(found) == min(count, 5)
     assert [token for word in found for token in word] == list(range(2 * count))
     assert count == 0 or max(map(len, found)) - min(map(len, found)) <= 2

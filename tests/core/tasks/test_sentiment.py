@@ -9,7 +9,7 @@ from core import limits, models
 from core.errors import HiddenEverything, ListOutOfRange, NoSuchPart, NothingTyped, TextTooLong
 from core.rankings import probabilities
 from core.results import WhatIf
-from core.saliency import gather
+from core.saliency import merge
 from core.tasks import judge, judge_all, sentiment
 from core.tokens import encode
 
@@ -101,7 +101,7 @@ def test_silenced_heads_change_a_whole_list_and_what_is_not_there_is_refused(cri
 
 @EVERY
 def test_of_a_long_text_neighbours_are_weighed_together(critic, monkeypatch):
-    monkeypatch.setattr(sentiment, "gather", gather_three)
+    monkeypatch.setattr(sentiment, "merge", gather_three)
     plain = judge(critic, TEXT)
     assert [words.split() for words in plain.saliency.tokens] == [
         ["a", "film", "that"],
@@ -115,7 +115,7 @@ def test_of_a_long_text_neighbours_are_weighed_together(critic, monkeypatch):
 
 def gather_three(words):
     """Weigh three stretches at most."""
-    return gather(words, 3)
+    return merge(words, 3)
 
 
 CLEAR = {
