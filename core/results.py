@@ -54,7 +54,7 @@ class Filling:
     tokens: tuple[str, ...]  # as shown
     blanks: tuple[int, ...]  # which of the tokens are blanks
     rankings: tuple[Ranking, ...]  # parallel to blanks
-    why: Saliency  # for the first blank's likeliest filling
+    why: Saliency | None  # for the first blank's likeliest filling; None where it was not asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +84,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A text's class and why."""
+    """What a model says, and why."""
 
     ranking: Ranking
-    saliency: Saliency
+    saliency: Saliency | None  # None where it was not asked for
 
 
 @dataclass(frozen=True, slots=True)

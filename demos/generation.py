@@ -129,7 +129,7 @@ def build(run: Runner, words: Words) -> gr.Column:
         model, prompt, tokens, found, covered = memory
         covered, now = covered ^ {event.index}, found
         if covered:
-            now = run(core.tasks.explain_step, model, prompt, tokens, WhatIf(hidden_tokens=covered))
+            now = run(core.tasks.explain_step, model, prompt, tokens, WhatIf(hidden_tokens=covered), False)
         return {
             why_strip: why.strip(found.saliency, words, covered),
             moved: why.tell_moved(found.saliency, found.ranking, now.ranking, covered, words),

@@ -56,7 +56,7 @@ def build(run: Runner, words: Words) -> gr.Column:
         covered, now = covered ^ {event.index}, before
         if covered:
             what_if = WhatIf(hidden_tokens=covered)
-            now = run(core.tasks.fill_mask, model, text, limits.RIVALS_KEPT, what_if).rankings[0]
+            now = run(core.tasks.fill_mask, model, text, limits.RIVALS_KEPT, what_if, False).rankings[0]
         return {
             why_strip: why.strip(reasons, words, covered),
             moved: why.tell_moved(reasons, before, now, covered, words),
@@ -90,7 +90,7 @@ def build(run: Runner, words: Words) -> gr.Column:
 
     def show_compared(text: str, other: str, model: str):
         first, second = (
-            run(core.tasks.fill_mask, model, one, limits.RIVALS_KEPT).rankings[0] for one in (text, other)
+            run(core.tasks.fill_mask, model, one, limits.RIVALS_KEPT, WhatIf(), False).rankings[0] for one in (text, other)
         )  # fmt: skip
         labels = [*dict.fromkeys(first.labels[:5] + second.labels[:5])]
         rows = [[ranking.probability_of(label) for label in labels] for ranking in (first, second)]

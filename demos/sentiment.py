@@ -46,7 +46,7 @@ def build(run: Runner, words: Words) -> gr.Column:
             return {moved: words.say("why.whatif")}
         text, model, verdict, covered = memory
         covered = covered ^ {event.index}
-        now = run(core.tasks.judge, model, text, WhatIf(hidden_tokens=covered)) if covered else verdict
+        now = run(core.tasks.judge, model, text, WhatIf(hidden_tokens=covered), False) if covered else verdict
         plain = charts.ranking_bars(words.ranking(verdict.ranking))
         return {
             moved: why.tell_moved(verdict.saliency, verdict.ranking, now.ranking, covered, words),

@@ -89,11 +89,14 @@ def ends_of_text(model: Model) -> set[int]:
 
 
 @torch.no_grad()
-def explain_step(model: Model, prompt: str, tokens: tuple[int, ...], what_if: WhatIf = WhatIf()) -> Verdict:
+def explain_step(
+    model: Model, prompt: str, tokens: tuple[int, ...], what_if: WhatIf = WhatIf(), why: bool = True
+) -> Verdict:
     """Rank what could stand in the place of the last of `tokens`, a story after a prompt, and say what that one hangs on.
 
     The last token is among the limits.RIVALS_KEPT likeliest that are ranked, whatever its place. Of a long text the last
-    limits.COVERED_WORDS words are weighed; `what_if.hidden_tokens` are their numbers.
+    limits.COVERED_WORDS words are weighed; `what_if.hidden_tokens` are their numbers. why: weigh them; else there is only
+    the ranking, at a tenth of the time.
     Raises NothingTyped, TextTooLong, NoSuchPart, HiddenEverything.
     """
     encoded = encode(model, prompt, "prompt")
@@ -108,11 +111,11 @@ def explain_step(model: Model, prompt: str, tokens: tuple[int, ...], what_if: Wh
     with model.turn():
         with attention.watch(model.network, silenced=what_if.silenced_heads):
             chances = probabilities(model.network(**inputs, logits_to_keep=1).logits)[0, -1].cpu()  # (vocabulary,)
-        why = explain(model, inputs, words, shown, last, name(last), -1, what_if.silenced_heads)
+        reasons = explain(model, inputs, words, shown, last, name(last), -1, what_if.silenced_heads) if why else None
     ranking = rank(chances, name, limits.RIVALS_KEPT)
     if chances[last] < ranking.probabilities[-1]:
-        ranking = Ranking((*ranking.labels, why.label), (*ranking.probabilities, float(chances[last])))
-    return Verdict(ranking, why)
+        ranking = Ranking((*ranking.labels, name(last)), (*ranking.probabilities, float(chances[last])))
+    return Verdict(ranking, reasons)
 
 
 def spell_on(encoded: Encoded, letters: Sequence[str]) -> tuple[list[list[int]], list[str]]:

@@ -108,23 +108,23 @@ def step(token: int) -> Step:
     )  # fmt: skip
 
 
-def filling(text: str, count: int = 10, what_if: WhatIf = WhatIf()) -> Filling:
+def filling(text: str, count: int = 10, what_if: WhatIf = WhatIf(), why: bool = True) -> Filling:
     """Fill every [MASK] of a text with other drinks, and with coffee once a word is covered."""
     blanks = max(1, text.upper().count("[MASK]"))
     all_rankings = [Ranking((f"tea{at}", f"<b>{at}</b>", "…ing"), (0.6, 0.2, 0.1)) for at in range(blanks)]
     if what_if.hidden_tokens:
         all_rankings[0] = Ranking(("coffee", "tea0", "<b>0</b>"), (0.7, 0.1, 0.05))
-    why = Saliency("tea0", ("I", " drink"), (0.1, 0.5), (-0.2, 1.5), (0.4, 0.6), 0.02, 0.71)
-    return Filling(tuple(text.split()), tuple(range(blanks)), tuple(all_rankings), why)
+    why_so = Saliency("tea0", ("I", " drink"), (0.1, 0.5), (-0.2, 1.5), (0.4, 0.6), 0.02, 0.71)
+    return Filling(tuple(text.split()), tuple(range(blanks)), tuple(all_rankings), why_so if why else None)
 
 
-def verdict(text: str, what_if: WhatIf = WhatIf()) -> Verdict:
+def verdict(text: str, what_if: WhatIf = WhatIf(), why: bool = True) -> Verdict:
     """Find a text positive, the less so the more is covered."""
     chance = 0.9 - 0.2 * len(what_if.hidden_tokens)
     words = tuple(text.split())
     pushes = tuple(0.1 * (at + 1) for at in range(len(words)))
-    why = Saliency("POSITIVE", words, pushes, pushes, (1 / len(words),) * len(words), 0.03, 0.3)
-    return Verdict(Ranking(("POSITIVE", "NEGATIVE"), (chance, 1 - chance)), why)
+    why_so = Saliency("POSITIVE", words, pushes, pushes, (1 / len(words),) * len(words), 0.03, 0.3)
+    return Verdict(Ranking(("POSITIVE", "NEGATIVE"), (chance, 1 - chance)), why_so if why else None)
 
 
 def rankings(texts: list[str]) -> Iterator[Ranking]:
@@ -195,12 +195,13 @@ def lens(text: str, first: int = 0, what_if: WhatIf = WhatIf()) -> Lens:
     return Lens(tuple(tokens[at] for at in places), places, tuple((layer,) * len(places) for layer in said))
 
 
-def reasons(prompt: str, tokens: tuple[int, ...], what_if: WhatIf = WhatIf()) -> Verdict:
+def reasons(prompt: str, tokens: tuple[int, ...], what_if: WhatIf = WhatIf(), why: bool = True) -> Verdict:
     """Say that each word matters less than the one before it, and that another word stood there were one covered."""
     words = (*prompt.split(), *(VOCABULARY[token] for token in tokens[:-1]))
     losses, name = tuple(0.5 / (at + 1) for at in range(len(words))), VOCABULARY[tokens[-1]]
     labels = ("owl", name) if what_if.hidden_tokens else (name, "owl")
-    return Verdict(Ranking(labels, (0.6, 0.3)), Saliency(name, words, losses, losses, losses, 0.01, -0.4))
+    why_so = Saliency(name, words, losses, losses, losses, 0.01, -0.4)
+    return Verdict(Ranking(labels, (0.6, 0.3)), why_so if why else None)
 
 
 class Tab:

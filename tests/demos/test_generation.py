@@ -144,12 +144,12 @@ def test_covering_a_word_before_a_token_shows_what_would_stand_there_instead(mad
     looked = made.call("show_rivals", desk, *KNOBS, click=3)["looked"]
     shown = made.call("show_covered", looked, click=1)
     what_if = WhatIf(hidden_tokens=frozenset({1}))
-    assert run.calls[1:] == [("explain_step", "storyteller", PROMPT, (0, 1, 2), what_if)]
+    assert run.calls[1:] == [("explain_step", "storyteller", PROMPT, (0, 1, 2), what_if, False)]
     assert [token.covered for token in shown["why_strip"]] == [False, True, False, False]
     assert [list(row.x) for row in shown["both_moved"].data] == [[0.6, 0.3], [0.3, 0.6]]
     assert "“upon”" in shown["moved"] and "“owl”" in shown["moved"]
     shown = made.call("show_covered", shown["looked"], click=3)
-    assert run.calls[-1][-1] == WhatIf(hidden_tokens=frozenset({1, 3}))
+    assert run.calls[-1][-2:] == (WhatIf(hidden_tokens=frozenset({1, 3})), False)
     for word in (1, 3):
         shown = made.call("show_covered", shown["looked"], click=word)
     assert not any(token.covered for token in shown["why_strip"])

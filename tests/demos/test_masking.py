@@ -193,14 +193,14 @@ def test_typing_another_text_forgets_the_words_taken_away(tab):
 
 
 def test_comparing_asks_for_both_sentences_and_tells_the_biggest_difference(tab, run):
-    def answer(text: str, count: int) -> Filling:
+    def answer(text: str, count: int, what_if: WhatIf, why: bool) -> Filling:
         chances = (0.7, 0.2) if "doctor" in text else (0.3, 0.25)
         return Filling((), (0,), (Ranking(("he", "she"), chances),), Saliency("he", (), ()))
 
     run.answers["fill_mask"] = answer
     shown = tab("masking").call("show_compared", "A doctor [MASK].", "A nurse [MASK].", "english")
     texts = ("A doctor [MASK].", "A nurse [MASK].")
-    assert run.calls == [("fill_mask", "english", text, limits.RIVALS_KEPT) for text in texts]
+    assert run.calls == [("fill_mask", "english", text, limits.RIVALS_KEPT, WhatIf(), False) for text in texts]
     assert "“he”" in shown["both_say"] and "70" in shown["both_say"] and "30" in shown["both_say"]
     assert [list(row.x) for row in shown["both"].data] == [[0.7, 0.2], [0.3, 0.25]]
 
@@ -223,7 +223,7 @@ def test_covering_a_word_asks_again_and_shows_the_new_answer_beside_the_old(tab,
     looked = covering(made)
     shown = made.call("show_covered", looked, click=1)
     what_if = WhatIf(hidden_tokens=frozenset({1}))
-    assert run.calls[1:] == [("fill_mask", "english", "I drink [MASK].", limits.RIVALS_KEPT, what_if)]
+    assert run.calls[1:] == [("fill_mask", "english", "I drink [MASK].", limits.RIVALS_KEPT, what_if, False)]
     assert [token.covered for token in shown["why_strip"]] == [False, True]
     before, now = shown["both_moved"].data
     assert list(before.x) == pytest.approx([0.6, 0.2, 0.1, 0]) and list(now.x) == pytest.approx([0.1, 0.05, 0, 0.7])

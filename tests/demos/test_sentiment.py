@@ -35,7 +35,7 @@ def test_covering_a_word_asks_again_and_shows_before_and_after(tab, run):
     made = tab("sentiment")
     kept = made.call("show_feeling", TEXT, "english-sentiment")["kept"]
     shown = made.call("show_covered", kept, click=2)
-    assert run.calls[1:] == [("judge", "english-sentiment", TEXT, WhatIf(hidden_tokens=frozenset({2})))]
+    assert run.calls[1:] == [("judge", "english-sentiment", TEXT, WhatIf(hidden_tokens=frozenset({2})), False)]
     assert [token.covered for token in shown["strip"]] == [False, False, True, False]
     assert [row.x[0] for row in shown["bars"].data] == pytest.approx([0.9, 0.7])
     assert "“fine”" in shown["moved"] and "90" in shown["moved"] and "70" in shown["moved"]

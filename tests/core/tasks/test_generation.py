@@ -368,3 +368,10 @@ def test_the_tokens_of_a_story_are_read_as_words(model):
     words, shown = generation.spell_on(encoded, ["ing", " ho", "me", ".", "", "", "你"])
     assert shown == ["walking", " home", ".", "你"]
     assert words == [[*range(first), first], [first + 1, first + 2], [first + 3], [first + 4, first + 5, first + 6]]
+
+
+def test_without_the_why_a_step_is_ranked_the_same_and_nothing_is_weighed(model):
+    writer, what_if = model("gpt2", "generation"), WhatIf(hidden_tokens=frozenset({1}))
+    found = explain_step(writer, "the cat sat on", (20, 30), what_if, why=False)
+    assert found.saliency is None
+    assert found.ranking == explain_step(writer, "the cat sat on", (20, 30), what_if).ranking

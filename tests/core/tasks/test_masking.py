@@ -168,3 +168,10 @@ def test_a_text_fills_the_context_to_its_last_token(reader):
         assert all(sum(one.probabilities) > 0 for one in filling.rankings)
         longest, text = len(filling.tokens), text + "."
     assert longest == room
+
+
+def test_without_the_why_the_rankings_are_the_same_and_nothing_is_weighed(model):
+    reader, what_if = model("bert", "masking"), WhatIf(hidden_tokens=frozenset({1}))
+    found = fill_mask(reader, "the cat sat on the [MASK]", 5, what_if, why=False)
+    assert found.why is None
+    assert found.rankings == fill_mask(reader, "the cat sat on the [MASK]", 5, what_if).rankings

@@ -203,3 +203,10 @@ def test_half_precision_judges_too(model):
     finally:
         critic.network.to(torch.float32)
     assert sum(verdict.ranking.probabilities) == pytest.approx(1)
+
+
+def test_without_the_why_the_ranking_is_the_same_and_nothing_is_weighed(model):
+    critic, what_if = model("bert", "sentiment"), WhatIf(hidden_tokens=frozenset({1}))
+    found = judge(critic, "the cat sat on the mat", what_if, why=False)
+    assert found.saliency is None
+    assert found.ranking == judge(critic, "the cat sat on the mat", what_if).ranking
