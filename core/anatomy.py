@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv
+from transformers.pytorch_utils import Conv1D
 
 # Where heads are put together again, in the words of Transformers' architectures.
 PROJECTIONS = ("o_proj", "out_proj", "c_proj", "out_lin", "Wo", "o", "dense", "projection", "proj")
@@ -82,7 +83,7 @@ def value_norms(value: Tensor, projection: nn.Module, heads: int) -> Tensor | No
     value: (1, key head, key, size).
     """
     weight = projection.weight.detach().float()
-    weight = weight if isinstance(projection, nn.Linear) else weight.T  # GPT-2's Conv1D: (out, in)
+    weight = weight.T if isinstance(projection, Conv1D) else weight  # (out, in)
     value = repeat_kv(value.detach(), heads // value.shape[1])[0].float()  # (head, key, size)
     weight = weight.unflatten(1, (heads, -1))  # (out, head, size)
     squares = torch.einsum("ohi,ohj->hij", weight, weight)

@@ -13,9 +13,10 @@ import torch
 import transformers
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-from core import attention, catalogue, limits
+from core import attention, catalogue, halves, limits
 from core.catalogue import ModelCard
 from core.errors import ModelUnusable, TooBusy
+from core.halves import HalfLinear
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -27,32 +28,41 @@ class Queue:
 
     def __init__(self):
         self._guard = threading.Lock()
-        self._waiting: deque[threading.Lock] = deque()  # the first one has its turn
+        self._waiting: deque[threading.Event] = deque()  # the first one has its turn
         self.served = 0  # turns that came
 
     @contextmanager
-    def turn(self, seconds: float = limits.TURN_SECONDS) -> Iterator[None]:
+    def turn(self, seconds: float = limits.TURN_SECONDS, ticket: threading.Event | None = None) -> Iterator[None]:
         """Wait for one's turn and hold it.
 
+        ticket: what calls one up, by which one can be dismissed too.
         Raises TooBusy when it does not come in time.
         """
-        mine = threading.Lock()
-        mine.acquire()
+        mine = ticket or threading.Event()
+        mine.clear()
         with self._guard:
             self._waiting.append(mine)
             if self._waiting[0] is mine:
-                mine.release()
+                mine.set()
         try:
-            if not mine.acquire(timeout=seconds):
+            if not mine.wait(seconds):
                 raise TooBusy(seconds=int(seconds))
             self.served += 1
             yield
         finally:
             with self._guard:
-                first = self._waiting[0] is mine
-                self._waiting.remove(mine)
-                if first and self._waiting:
-                    self._waiting[0].release()
+                if mine in self._waiting:
+                    first = self._waiting[0] is mine
+                    self._waiting.remove(mine)
+                    if first and self._waiting:
+                        self._waiting[0].set()
+
+    def dismiss(self, ticket: threading.Event) -> None:
+        """Let somebody go at once who waits behind others, and no longer needs the device."""
+        with self._guard:
+            if ticket in self._waiting and self._waiting[0] is not ticket:
+                self._waiting.remove(ticket)
+                ticket.set()
 
 
 @dataclass(frozen=True)
@@ -65,13 +75,11 @@ class Device:
     queue: Queue = field(default_factory=Queue)
 
     def dtype(self, parameters: int) -> torch.dtype:
-        """Return bfloat16 for networks large enough to gain from it, where the device multiplies it faster; else float32."""
-        if parameters < limits.HALF_PRECISION_PARAMETERS:
-            return torch.float32
-        if self.place.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-        fast = self.place.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
-        return torch.bfloat16 if fast else torch.float32
+        """Return bfloat16 for networks large enough to gain from it, on a card that multiplies it; else float32."""
+        large = parameters >= limits.HALF_PRECISION_PARAMETERS
+        return (
+            torch.bfloat16 if large and self.place.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        )
 
 
 @cache
@@ -101,6 +109,7 @@ class Model:
     network: transformers.PreTrainedModel
     processor: object  # a tokenizer, or for pictures a processor that holds one
     device: Device
+    beside: dict = field(default_factory=dict, compare=False)  # what is prepared for it once and goes with it, by name
 
     @property
     def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
@@ -117,9 +126,9 @@ class Model:
                 bounds.append(module.num_embeddings - module.padding_idx - 1)  # RoBERTa counts from there
         return min(bounds)
 
-    def turn(self):
+    def turn(self, ticket: threading.Event | None = None):
         """Wait for the device: `with model.turn():` around one forward pass."""
-        return self.device.queue.turn()
+        return self.device.queue.turn(ticket=ticket)
 
     def inputs(self, **arrays: object) -> dict[str, torch.Tensor]:
         """Return tensors on the device, a batch dimension in front of plain lists, fractions as exact as the network."""
@@ -160,7 +169,8 @@ def load(name: str) -> Model:
 
 def size(model: Model) -> int:
     """Return the bytes of a network's weights."""
-    return sum(weight.numel() * weight.element_size() for weight in model.network.parameters())
+    packed = sum(module.bytes for module in set(model.network.modules()) if isinstance(module, HalfLinear))
+    return packed + sum(weight.numel() * weight.element_size() for weight in model.network.parameters())
 
 
 def read(card: ModelCard) -> Model:
@@ -191,6 +201,8 @@ def read(card: ModelCard) -> Model:
     else:
         processor = transformers.AutoTokenizer.from_pretrained(folder, **safe)
     network = network.eval().requires_grad_(False).to(place.place, place.dtype(network.num_parameters()))
+    if halves.serve(place.place):
+        halves.halve(network, rounded=network.num_parameters() >= limits.HALF_PRECISION_PARAMETERS)
     return Model(card, network, processor, place)
 
 

@@ -12,6 +12,7 @@ FILES = [ROOT / "app.py", *sorted((ROOT / "demos").glob("*.py")), *sorted((ROOT 
 SLOW = {"torch", "transformers"}
 KNOWS_TORCH = {  # of core, beside core.tasks
     "models", "attention", "calls", "anatomy", "traces", "survey", "gaze", "layers", "saliency", "sights", "rankings",
+    "halves", "decoding", "beams",
 }  # fmt: skip
 PLAIN = {"results", "errors", "limits", "catalogue"}
 
@@ -39,12 +40,14 @@ def test_a_file_imports_only_what_its_room_may(file: Path):
     allowed_torch = room == "core" and ("tasks" in file.parts or file.stem in KNOWS_TORCH)
     assert allowed_torch or not found & SLOW
     assert room != "core" or not found & {"gradio", "demos", "app"}
-    assert file.name in ("charts.py", "chart.py") or "plotly" not in found
+    assert file.name in ("charts.py", "trees.py", "chart.py") or "plotly" not in found
     assert room == "app.py" or "app" not in found
     if room == "core" and file.stem in PLAIN:
         assert {name for name in imports(file) if name.startswith("core")} <= {f"core.{name}" for name in PLAIN}
     if room == "core" and file.stem == "charts":
         assert {name for name in imports(file) if name.startswith("core")} == {"core.results"}
+    if room == "core" and file.stem == "trees":
+        assert {name for name in imports(file) if name.startswith("core")} == {"core.results", "core.charts"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))

@@ -192,13 +192,22 @@ def network_of(kind: str, auto: str, vocabulary: int) -> transformers.PreTrained
     return classes(config).eval()
 
 
-def tiny(folder: Path, kind: str, auto: str, task: str) -> Model:
+def louder(network: transformers.PreTrainedModel, loud: float) -> transformers.PreTrainedModel:
+    """Return a network with its weights made larger: fresh ones are so small that all answers are alike."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim > 1:
+                weight.mul_(loud)
+    return network
+
+
+def tiny(folder: Path, kind: str, auto: str, task: str, loud: float = 1) -> Model:
     """Save a tiny network with its tokenizer or processor to a folder, and load it as the app loads models."""
     if kind in CHATS:
-        return tiny_chat(folder, kind, auto, task)
+        return tiny_chat(folder, kind, auto, task, loud)
     pieces = kind in ("bert", "distilbert", "albert", "deberta-v2", "vilt", "blip")
     tokenizer = word_pieces() if pieces else byte_pieces(framed=kind in ("roberta", "modernbert"))
-    network_of(kind, auto, len(tokenizer)).save_pretrained(folder)
+    louder(network_of(kind, auto, len(tokenizer)), loud).save_pretrained(folder)
     if kind == "vilt":
         images = transformers.ViltImageProcessorPil(size={"shortest_edge": 16}, size_divisor=4)
         transformers.ViltProcessor(images, tokenizer).save_pretrained(folder)
@@ -210,13 +219,14 @@ def tiny(folder: Path, kind: str, auto: str, task: str) -> Model:
     return read(ModelCard(kind, (task,), str(folder), auto))
 
 
-def tiny_chat(folder: Path, kind: str, auto: str, task: str) -> Model:
+def tiny_chat(folder: Path, kind: str, auto: str, task: str, loud: float = 1) -> Model:
     """Save a tiny chat model that sees pictures, and load it as the app loads models."""
     processor = chat_processor(kind)
     tokenizer = processor.tokenizer
     torch.manual_seed(0)
     shared = {"vocab_size": len(tokenizer), "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
     config = chat_config(kind, tokenizer, shared)
-    getattr(transformers, auto)._model_mapping[type(config)](config).eval().save_pretrained(folder)
+    network = getattr(transformers, auto)._model_mapping[type(config)](config).eval()
+    louder(network, loud).save_pretrained(folder)
     processor.save_pretrained(folder)
     return read(ModelCard(kind, (task,), str(folder), auto))

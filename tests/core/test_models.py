@@ -158,8 +158,10 @@ def test_without_a_wish_the_fastest_is_taken(fresh_device, monkeypatch):
     assert (fresh_device().place.type, fresh_device().why) == ("mps", "mps")
 
 
-def test_small_networks_stay_exact(fresh_device):
-    assert fresh_device().dtype(1000) == torch.float32
+@pytest.mark.parametrize("parameters", [1000, 10**9])
+def test_small_networks_and_a_processor_stay_exact(fresh_device, monkeypatch, parameters):
+    monkeypatch.setenv("GLASSBOX_DEVICE", "cpu")
+    assert fresh_device().dtype(parameters) == torch.float32
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ def shelf(monkeypatch):
 
     def read(card):
         made.append(card.name)
-        return SimpleNamespace(card=card, network=SimpleNamespace(parameters=lambda: [torch.zeros(25)]))
+        return SimpleNamespace(card=card, network=SimpleNamespace(parameters=lambda: [torch.zeros(25)], modules=lambda: []))
 
     monkeypatch.setattr(models, "read", read)
     return made
