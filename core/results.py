@@ -1,5 +1,6 @@
 """What tasks return and charts draw: frozen records named by meaning, made of numpy arrays, numbers and text."""
 
+import math
 from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
@@ -64,8 +65,11 @@ class Settings:
     temperature: float = 0.8  # 0 takes the likeliest; 1 leaves the model's own probabilities
     top_k: int = 0  # only the k likeliest are drawn from; 0 lets all in
     top_p: float = 1.0  # only the likeliest that together reach this probability
+    min_p: float = 0.0  # only those with at least this share of the likeliest one's probability
+    repetition: float = 1.0  # above 1 what the text holds already becomes less likely
     length: int = 80  # tokens to write
     seed: int = 0  # the same seed draws the same story
+    stop: tuple[str, ...] = ()  # the story ends where it has written one of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,42 @@ class Step:
     log_probabilities: np.ndarray = field(repr=False, compare=False)  # float32[kept], falling
     ranks: tuple[int, ...] = ()  # parallel to alternatives: their places in the whole vocabulary, from 0
     vocabulary: int = 0  # tokens the model knows
+    offset: float = 0.0  # what a log-probability lacks to be the model's logit
+    repeats: tuple[int, ...] = ()  # places, of those kept, of tokens that the text before it holds already
+
+    @property
+    def surprise(self) -> float:
+        """How much the token says, in bits: 0 for what was certain, one more each time the probability halves."""
+        return -math.log2(max(self.probability, 1e-38))
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """One token that a beam search weighed."""
+
+    parent: int | None  # the number of the Beam it goes on from; None for the first token
+    depth: int  # tokens before it, from 0
+    token: int  # its number in the vocabulary
+    text: str  # what it adds to the story
+    label: str  # as the name of a bar
+    probability: float  # of the full softmax, after all that is before it
+    together: float  # the probability of the whole way to it
+    kept: bool  # among the likeliest ways of its depth: the search goes on from it
+    ended: bool = False  # the model ends the text here
+
+
+@dataclass(frozen=True, slots=True)
+class Beams:
+    """A beam search seen: every way on that was weighed, and those that were left."""
+
+    beams: tuple[Beam, ...]  # depth by depth, the likeliest first
+    width: int  # ways kept at every depth
+    best: tuple[int, ...]  # numbers of the beams the ways that are left end with, the likeliest first
+
+    def way(self, number: int) -> tuple[int, ...]:
+        """Return the numbers of the beams from the first token to this one."""
+        before = self.beams[number].parent
+        return (number,) if before is None else (*self.way(before), number)
 
 
 @dataclass(frozen=True, slots=True)

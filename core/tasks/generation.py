@@ -1,18 +1,21 @@
 """Text generation: a prompt in, a story out, token by token, with all that each token could have been."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 
 from core import attention, limits, sampling
-from core.errors import TextTooLong
+from core.beams import search
+from core.decoding import Said, open_story
+from core.errors import NoSuchPart, TextTooLong
 from core.models import Model
 from core.rankings import probabilities, rank
-from core.results import Ranking, Settings, Step, Verdict, WhatIf
+from core.results import Beams, Ranking, Settings, Step, Verdict, WhatIf
 from core.saliency import explain, hide
-from core.tokens import FIRST_CJK, Encoded, Spelling, encode, token_label
+from core.tokens import FIRST_CJK, Encoded, Spelling, encode_prompt, token_label
 
 
 @torch.inference_mode()
@@ -25,60 +28,103 @@ def generate(
 ) -> Iterator[Step]:
     """Write on after a prompt, one Step a token; the first tokens are `forced` ones, to go on along a branch.
 
-    Stops at the model's end of text, at `settings.length` tokens or at the end of its context, and when nobody listens.
+    Stops at the model's end of text, at a stop word, at `settings.length` tokens or at the end of its context, and when
+    nobody listens. A token is one turn at the device; stories that wait for theirs are read in one pass.
     The same seed gives the same story, whoever else is writing. `what_if.hidden_tokens` are numbers of the prompt's words.
     Raises NothingTyped, TextTooLong, BadValue, NoSuchPart, HiddenEverything before the first step.
     """
     settings = sampling.check(settings)
-    encoded = encode(model, prompt, "prompt")
-    room = model.context - len(encoded.ids)
-    if room < 1:
-        raise TextTooLong(field="prompt", found=len(encoded.ids), limit=model.context - 1, unit="tokens")
-    whole = model.inputs(input_ids=encoded.ids, attention_mask=[1] * len(encoded.ids))
-    left = hide(model, whole, encoded.by_word(), what_if.hidden_tokens)
-    prompt_ids, prompt_mask = left["input_ids"][0].tolist(), left["attention_mask"][0].tolist()
-    length = min(settings.length, room)
-    forced = forced[:length]
-    generator = np.random.default_rng(settings.seed)
-    spelling = Spelling(model.tokenizer, encoded.ids)
-    ends = ends_of_text(model)
-    rows, cache, new = [], None, [*prompt_ids, *forced]  # new: tokens the cache has not seen
-    for at in range(length):
-        if not rows:
-            inputs = model.inputs(input_ids=new, attention_mask=prompt_mask + [1] * max(at, len(forced)))
-            with model.turn(), attention.watch(model.network, silenced=what_if.silenced_heads):
-                output = model.network(**inputs, past_key_values=cache, use_cache=True)
-                wanted = output.logits[0, -1 if at else -1 - len(forced) :]  # (tokens to name, vocabulary)
-                rows = list(wanted.float().log_softmax(-1).cpu())
-            cache = output.past_key_values
-        log_probabilities, order = (array.numpy() for array in rows.pop(0).sort(descending=True, stable=True))
-        drawn = sampling.draw(generator, sampling.chances(log_probabilities, settings, len(order)))
-        place = int(np.flatnonzero(order == forced[at])[0]) if at < len(forced) else drawn
+    reader, steps, text = open_story(model, what_if), [], ""
+    try:
+        encoded = encode_prompt(model, prompt)
+        room = model.context - len(encoded.ids)
+        if room < 1:
+            raise TextTooLong(field="prompt", found=len(encoded.ids), limit=model.context - 1, unit="tokens")
+        whole = model.inputs(input_ids=encoded.ids, attention_mask=[1] * len(encoded.ids))
+        left = hide(model, whole, encoded.by_word(), what_if.hidden_tokens)
+        ids, mask = left["input_ids"][0].tolist(), left["attention_mask"][0].tolist()
+        length = min(settings.length, room)
+        forced = known_tokens(model, forced[:length])
+        numbers = torch.rand(
+            length, dtype=torch.float64, generator=torch.Generator().manual_seed(settings.seed)
+        ).numpy()
+        writer = Writer(model, ids, Spelling(model.tokenizer, encoded.ids))
+        ends = ends_of_text(model)
+        known, rows = reader.begin(ids, mask, forced)
+        waiting = deque(rows)
+        for at in range(length):
+            if at < len(known):
+                step = writer.again(known[at])
+            else:
+                said = waiting.popleft() if waiting else reader.read(steps[-1].token)
+                step = writer.write(said, settings, numbers[at], forced[at] if at < len(forced) else None, ends)
+            if step is None:
+                return
+            steps.append(step)
+            yield step
+            text += step.text
+            if at >= len(forced) and any(word in text[-len(word) - len(step.text) :] for word in settings.stop):
+                return
+    finally:
+        reader.leave(steps)
+
+
+def known_tokens(model: Model, tokens: tuple[int, ...]) -> tuple[int, ...]:
+    """Return tokens. Raises NoSuchPart for one that the vocabulary has not."""
+    vocabulary = model.network.config.get_text_config().vocab_size
+    for token in tokens:
+        if not 0 <= token < vocabulary:
+            raise NoSuchPart(part="token", found=token, limit=vocabulary - 1)
+    return tokens
+
+
+class Writer:
+    """Picks a story's tokens and makes their records."""
+
+    def __init__(self, model: Model, ids: Sequence[int], spelling: Spelling):
+        """ids: of the prompt."""
+        self._tokenizer, self._spelling = model.tokenizer, spelling
+        self._held = np.zeros(model.network.config.get_text_config().vocab_size, bool)  # tokens the text holds already
+        self._held[list(ids)] = True
+
+    def again(self, step: Step) -> Step:
+        """Write a token whose record is known."""
+        self._spelling.add(step.token)
+        self._held[step.token] = True
+        return step
+
+    def write(
+        self, said: Said, settings: Settings, number: float, forced: int | None, ends: Collection[int]
+    ) -> Step | None:
+        """Return the record of the next token: the forced one, or the one a number from 0 to 1 falls on; None at an end."""
+        order = np.argsort(-said.log_probabilities)
+        falling = said.log_probabilities[order]  # (vocabulary)
+        repeats = np.flatnonzero(self._held[order])
+        if forced is None:
+            chances = sampling.chances(falling, settings, len(order), said.offset, repeats)
+            place = sampling.draw(number, chances)
+        else:
+            place = int(np.flatnonzero(order == forced)[0])
         token = int(order[place])
         if token in ends:
-            return
-        yield step(model, spelling.add(token), place, order, log_probabilities)
-        new = [token]
-
-
-def step(model: Model, text: str, place: int, order: np.ndarray, log_probabilities: np.ndarray) -> Step:
-    """Return the record of one token: the one at `place` of the vocabulary in falling order."""
-    ranks = list(range(min(limits.CHOICES, len(order))))
-    if place not in ranks:
-        ranks.append(place)
-    rivals = tuple(int(order[rank]) for rank in ranks)
-    labels = tuple(token_label(model.tokenizer, token) for token in rivals)
-    chances = tuple(float(np.exp(log_probabilities[rank])) for rank in ranks)
-    return Step(
-        text=text,
-        token=int(order[place]),
-        probability=float(np.exp(log_probabilities[place])),
-        alternatives=Ranking(labels, chances),
-        rivals=rivals,
-        ranks=tuple(ranks),
-        log_probabilities=log_probabilities[: limits.RIVALS_KEPT].copy(),
-        vocabulary=len(order),
-    )
+            return None
+        self._held[token] = True
+        ranks = list(range(min(limits.CHOICES, len(order))))
+        ranks += [place] if place not in ranks else []
+        rivals = tuple(order[ranks].tolist())
+        labels = tuple(token_label(self._tokenizer, rival) for rival in rivals)
+        return Step(
+            text=self._spelling.add(token),
+            token=token,
+            probability=float(np.exp(falling[place])),
+            alternatives=Ranking(labels, tuple(np.exp(falling[ranks]).tolist())),
+            rivals=rivals,
+            ranks=tuple(ranks),
+            log_probabilities=falling[: limits.RIVALS_KEPT].copy(),
+            vocabulary=len(order),
+            offset=said.offset,
+            repeats=tuple(repeats[: np.searchsorted(repeats, limits.RIVALS_KEPT)].tolist()),
+        )
 
 
 def ends_of_text(model: Model) -> set[int]:
@@ -99,7 +145,7 @@ def explain_step(
     the ranking, at a tenth of the time.
     Raises NothingTyped, TextTooLong, NoSuchPart, HiddenEverything.
     """
-    encoded = encode(model, prompt, "prompt")
+    encoded = encode_prompt(model, prompt)
     *story, last = tokens
     ids = [*encoded.ids, *story][: model.context]
     spelling = Spelling(model.tokenizer, encoded.ids)
@@ -138,3 +184,11 @@ def goes_on(word: str, added: str) -> bool:
         return True
     ends = word[-1] + added[:1]
     return len(ends) == 2 and ends.isalpha() and all(ord(letter) < FIRST_CJK for letter in ends)
+
+
+def beams(model: Model, prompt: str, tokens: tuple[int, ...] = (), width: int = 3, depth: int = 5) -> Beams:
+    """Look ahead from a prompt and a story after it, along the `width` likeliest ways at once, `depth` tokens far.
+
+    Raises NothingTyped, TextTooLong, BadValue, NoSuchPart.
+    """
+    return search(model, encode_prompt(model, prompt).ids, tokens, ends_of_text(model), width, depth)

@@ -12,6 +12,8 @@ from core import results
 from core.results import (
     Answer,
     Attention,
+    Beam,
+    Beams,
     Filling,
     Gaze,
     Habit,
@@ -30,6 +32,7 @@ from core.results import (
 RANKING = Ranking(("tea", "coffee"), (0.5, 0.25))
 SALIENCY = Saliency("tea", ("hot", " drink"), (0.1, -0.2))
 MAP = PatchMap(np.ones((2, 3), np.float32))
+BEAM = Beam(None, 0, 7, " tea", "tea", 0.5, 0.5, True)
 GREY = np.full((2, 2), 255, np.uint8)
 EVERY = [
     RANKING,
@@ -39,6 +42,8 @@ EVERY = [
     Filling(("a", "[MASK]"), (1,), (RANKING,), SALIENCY),
     Settings(),
     Step(" tea", 7, 0.5, RANKING, (7, 8), np.zeros(4, np.float32)),
+    BEAM,
+    Beams((BEAM, Beam(0, 1, 8, "ier", "…ier", 0.25, 0.125, True)), 2, (1,)),
     Verdict(RANKING, SALIENCY),
     Answer(RANKING, (MAP,), ("zebra",), SALIENCY),
     PatchCover("tea", MAP, np.zeros((2, 3), np.float32), 0.5),
@@ -48,6 +53,16 @@ EVERY = [
     Gaze(View(), GREY, 0.5, GREY.astype(np.int32), GREY.astype(np.float32)),
     Lens(("a",), (0,), ((RANKING,),)),
 ]
+
+
+def test_the_surprise_of_a_token_is_one_bit_more_each_time_its_probability_halves():
+    surprises = [Step("a", 1, chance, RANKING, (), np.zeros(1)).surprise for chance in (1.0, 0.5, 0.25, 0.0)]
+    assert surprises[:3] == [0, 1, 2] and 100 < surprises[3] < 1000
+
+
+def test_the_way_to_a_beam_begins_with_the_first_token():
+    beams = Beams((BEAM, BEAM, Beam(1, 1, 8, "", "", 0.5, 0.25, True), Beam(2, 2, 9, "", "", 0.5, 0.1, True)), 2, (3,))
+    assert beams.way(3) == (1, 2, 3) and beams.way(0) == (0,)
 
 
 def test_every_record_of_the_module_is_tried_here():

@@ -1,0 +1,407 @@
+"""Forward passes for stories: every story has its own seat, and all that wait for the device are served by one pass.
+
+A story is read by a Seat of its network's Table where that is known to be right (BATCHED), else Alone. What a Seat computed
+is kept for a while, so that a branch begins where it leaves its story instead of at the prompt.
+"""
+
+import threading
+import warnings
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import sleep
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from core import attention, limits
+from core.models import Model
+from core.results import Step, WhatIf
+
+# Architectures whose tokens find their places by `position_ids` and a mask alone: several stories can share a pass.
+BATCHED = ("gpt2", "gpt_neox", "llama", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "granite")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a network says comes after a token."""
+
+    log_probabilities: np.ndarray  # float32[vocabulary], of the full softmax
+    offset: float  # what they lack to be the network's logits
+
+
+def said_by(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities in float32, (..., vocabulary), and what they lack to be the logits, (..., 1)."""
+    logits = logits.float()
+    offset = logits.logsumexp(-1, keepdim=True)
+    return logits - offset, offset
+
+
+def rows_of(logits: Tensor) -> list[Said]:
+    """Return what is said in every row of (row, vocabulary)."""
+    found, offsets = said_by(logits)
+    return [Said(row, offset) for row, offset in zip(found.cpu().numpy(), offsets[:, 0].tolist(), strict=True)]
+
+
+class Alone:
+    """One story read by itself, on any network and with any what-if; one without a cache of keys reads all of it each time."""
+
+    def __init__(self, model: Model, silenced: frozenset[tuple[int, int]]):
+        self._model, self._silenced = model, silenced
+        self._ids, self._mask, self._cache = [], [], None
+
+    def begin(
+        self, ids: Sequence[int], mask: Sequence[int], forced: Sequence[int]
+    ) -> tuple[tuple[Step, ...], list[Said]]:
+        """Read a prompt and the tokens forced after it; return what is said in the place of each and after the last.
+
+        mask: parallel to ids; 0 hides a token.
+        """
+        self._mask = [*mask]
+        return (), self._read(ids, forced, len(forced) + 1)
+
+    def read(self, token: int) -> Said:
+        """Read one more token and return what is said after it."""
+        return self._read((), (token,), 1)[0]
+
+    def leave(self, steps: Sequence[Step]) -> None:
+        """End the story."""
+
+    def _read(self, ids: Sequence[int], tokens: Sequence[int], wanted: int) -> list[Said]:
+        self._ids += [*ids, *tokens]
+        self._mask += [1] * len(tokens)
+        model, cache = self._model, {} if self._cache is None else {"past_key_values": self._cache}
+        inputs = model.inputs(input_ids=[*ids, *tokens] if cache else self._ids, attention_mask=self._mask)
+        with model.turn(), attention.watch(model.network, silenced=self._silenced):
+            output = model.network(**inputs, **cache, use_cache=True)
+            rows = rows_of(output.logits[0, -wanted:])
+        self._cache = getattr(output, "past_key_values", None)
+        return rows
+
+
+class Slots(Cache):
+    """Keys and values of one more token for each of several stories, written into the columns they are handed."""
+
+    def __init__(self, columns: Sequence[Tensor], slots: Tensor):
+        """columns: of each layer the keys and the values, (row, column, head, size); slots: (row), the column to write."""
+        self.columns, self.slots, self.layers = columns, slots, []
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *others, **options) -> tuple[Tensor, Tensor]:
+        """Write (row, head, 1, size) in its columns and return all of them, (row, head, column, size)."""
+        keys, values = self.columns[2 * layer], self.columns[2 * layer + 1]
+        rows = torch.arange(self.slots.shape[0], device=self.slots.device)
+        keys[rows, self.slots] = key[:, :, 0]
+        values[rows, self.slots] = value[:, :, 0]
+        return keys.transpose(1, 2), values.transpose(1, 2)
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        return 0
+
+    def get_mask_sizes(self, *others, **options) -> tuple[int, int]:
+        return self.columns[0].shape[1], 0
+
+
+class Next(nn.Module):
+    """One pass over one token of each of several stories."""
+
+    def __init__(self, network: PreTrainedModel):
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids: Tensor, slots: Tensor, *columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is said after each token, (row, vocabulary) and (row, 1).
+
+        ids, slots: (row), the tokens and the columns they go to; the first token of a story is in column 1. A row that
+        nobody waits for writes to column 0, which no story reads. columns: see Slots.
+        """
+        places = torch.arange(columns[0].shape[1], device=ids.device)
+        seen = (places >= slots.clamp(max=1)[:, None]) & (places <= slots[:, None])  # (row, column)
+        output = self.network(
+            input_ids=ids[:, None],
+            position_ids=(slots - 1).clamp(min=0)[:, None],
+            attention_mask=seen[:, None, None],
+            past_key_values=Slots(columns, slots),
+            use_cache=True,
+        )
+        return said_by(output.logits[:, -1])
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a story leaves behind: its branches begin with it."""
+
+    ids: tuple[int, ...]  # of its prompt
+    steps: tuple[Step, ...]
+    columns: tuple[Tensor, ...]  # of each layer keys and values, (token, head, size): of all but perhaps its last token
+
+    @property
+    def bytes(self) -> int:
+        """What it takes to keep it."""
+        return sum(one.nbytes for one in self.columns) + sum(step.log_probabilities.nbytes for step in self.steps)
+
+    def shared(self, ids: Sequence[int], forced: Sequence[int]) -> int:
+        """Return with how many steps another story begins that this one began with; -1 where the prompts differ."""
+        if self.ids != tuple(ids):
+            return -1
+        pairs = zip(self.steps, forced, strict=False)
+        return next(
+            (at for at, (step, token) in enumerate(pairs) if step.token != token), min(len(self.steps), len(forced))
+        )
+
+
+class Seat:
+    """One story's place at a Table."""
+
+    def __init__(self, table: "Table", model: Model):
+        self._table, self._model = table, model
+        self.ids: tuple[int, ...] = ()  # of the prompt
+        self.length = 0  # tokens whose keys and values are at the table, or are to be put there from what is kept
+        self.kept: Kept | None = None
+        self.todo: deque[int] = deque()  # tokens that wait to be read
+        self.wanted = 1  # rows wanted of what is said, from the end
+        self.rows: list[Said] = []
+        self.ticket = threading.Event()
+        self.row = table.sit(self)
+
+    def begin(
+        self, ids: Sequence[int], mask: Sequence[int], forced: Sequence[int]
+    ) -> tuple[tuple[Step, ...], list[Said]]:
+        """Read a prompt and the tokens forced after it.
+
+        Returns the steps of the first forced tokens where they are kept from another story, and what is said in the place
+        of each of the others and after the last.
+        """
+        self.ids = tuple(ids)
+        kept, shared = self._table.find(ids, forced)
+        left = len(forced) - shared + 1  # what was said in the place of the first token that differs is not kept
+        if kept is None or not forced or left > limits.REREAD_TOKENS:
+            return (), self._read([*ids, *forced], len(forced) + 1)
+        self.kept, self.length = kept, len(ids) + shared - 1
+        return kept.steps[:shared], self._read([*ids, *forced][self.length :], left)
+
+    def read(self, token: int) -> Said:
+        """Read one more token and return what is said after it."""
+        return self._read([token], 1)[0]
+
+    def leave(self, steps: Sequence[Step]) -> None:
+        """End the story and keep what it computed."""
+        if steps:
+            self._table.keep(Kept(self.ids, tuple(steps), self._table.columns_of(self)))
+        self._table.stand_up(self)
+
+    def _read(self, tokens: Sequence[int], wanted: int) -> list[Said]:
+        self.rows, self.wanted = [], wanted
+        self.todo.extend(tokens)
+        try:
+            while self.todo:
+                with self._model.turn(self.ticket):
+                    if self.todo:  # else it was served by somebody else's pass
+                        self._table.serve(self)
+        finally:
+            self.todo.clear()
+        return self.rows
+
+
+class Table:
+    """The stories that one network is writing: their keys and values side by side, one pass for all that wait."""
+
+    def __init__(self, model: Model):
+        self._network, self._device = model.network, model.device
+        self._seats: list[Seat | None] = []  # by row
+        self._columns: list[Tensor] = []  # of each layer keys and values, (row, column, head, size)
+        self._kept: list[Kept] = []  # least recently used first
+        self._guard = threading.Lock()
+        self._next = self._plain = Next(model.network)
+
+    def sit(self, seat: Seat) -> int:
+        """Give a story the first free row."""
+        with self._guard:
+            row = self._seats.index(None) if None in self._seats else len(self._seats)
+            self._seats[row : row + 1] = [seat]
+            return row
+
+    def stand_up(self, seat: Seat) -> None:
+        """Free the row of a story."""
+        with self._guard:
+            self._seats[seat.row] = None
+            while self._seats and self._seats[-1] is None:
+                self._seats.pop()
+            if not self._seats:
+                self._columns = []
+
+    def find(self, ids: Sequence[int], forced: Sequence[int]) -> tuple[Kept | None, int]:
+        """Return the kept story that shares most of its steps with a new one, and how many; None where the prompt is new."""
+        with self._guard:
+            best = max(self._kept, key=lambda kept: kept.shared(ids, forced), default=None)
+            shared = -1 if best is None else best.shared(ids, forced)
+            if shared < 0:
+                return None, 0
+            self._kept.remove(best)
+            self._kept.append(best)
+            return best, shared
+
+    def keep(self, kept: Kept) -> None:
+        """Keep a story, in the place of those it goes on from; the least recently used go when there are many."""
+        tokens = [step.token for step in kept.steps]
+        with self._guard:
+            self._kept = [one for one in self._kept if one.shared(kept.ids, tokens) < len(one.steps)] + [kept]
+            while len(self._kept) > 1 and sum(one.bytes for one in self._kept) > limits.STORY_BYTES:
+                self._kept.pop(0)
+
+    @torch.inference_mode()
+    def serve(self, first: Seat) -> None:
+        """Read what a story waits for, and in the same pass what others wait for. Its caller holds the device."""
+        if first.length:
+            waiting = self._waiting(begun=True)
+            self._read_next(waiting)
+        else:
+            self._wait_for_company()
+            waiting = [first]
+            for seat in self._waiting(begun=False):
+                if seat is not first and sum(len(one.todo) for one in [*waiting, seat]) <= limits.TEXT_TOKENS:
+                    waiting.append(seat)
+            self._read_prompts(waiting)
+        for seat in waiting:
+            if not seat.todo:
+                self._device.queue.dismiss(seat.ticket)
+
+    def _wait_for_company(self) -> None:
+        """Let those who begin at the same moment come along: the pause is too short to be felt."""
+        for _ in range(limits.COMPANY_PAUSES):
+            sleep(0.001)
+            with self._guard:
+                if not any(seat is not None and not seat.length and not seat.todo for seat in self._seats):
+                    return
+
+    def _waiting(self, begun: bool) -> list[Seat]:
+        with self._guard:
+            return [seat for seat in self._seats if seat is not None and seat.todo and bool(seat.length) == begun]
+
+    def _read_next(self, waiting: Sequence[Seat]) -> None:
+        """Read one token of each story in one pass over the rows from the first to the last of them."""
+        for seat in waiting:
+            self._make_room(seat.length + 1, () if seat.kept is None else seat.kept.columns)
+            if seat.kept is not None:
+                self._restore(seat)
+        low, high = waiting[0].row, waiting[-1].row + 1
+        ids, slots = [0] * (high - low), [0] * (high - low)
+        for seat in waiting:
+            ids[seat.row - low], slots[seat.row - low] = seat.todo[0], seat.length + 1
+        used = rounded(max(slots) + 1)
+        columns = [column[low:high, :used] for column in self._columns]
+        inputs = [torch.tensor(one, device=columns[0].device) for one in (ids, slots)]
+        found, offsets = self._next(*inputs, *columns)
+        found, offsets = found.cpu().numpy(), offsets[:, 0].tolist()
+        for seat in waiting:
+            seat.todo.popleft()
+            seat.length += 1
+            seat.rows.append(Said(found[seat.row - low], offsets[seat.row - low]))
+
+    def _read_prompts(self, waiting: Sequence[Seat]) -> None:
+        """Read whole prompts in one pass, one behind the other; none sees another."""
+        lengths = [len(seat.todo) for seat in waiting]
+        story = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))  # (token)
+        place = torch.cat([torch.arange(length) for length in lengths])
+        mask = (story[:, None] == story) & (place[:, None] >= place)
+        ends = np.cumsum(lengths)
+        wanted = [range(end - seat.wanted, end) for seat, end in zip(waiting, ends, strict=True)]
+        ids = torch.tensor([token for seat in waiting for token in seat.todo])
+        device = self._network.device
+        cache = DynamicCache(config=self._network.config)
+        output = self._network(
+            input_ids=ids[None].to(device),
+            position_ids=place[None].to(device),
+            attention_mask=mask[None, None].to(device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=torch.tensor([at for one in wanted for at in one], device=device),
+        )
+        rows = deque(rows_of(output.logits[0]))
+        found = [part[0].transpose(0, 1) for layer in cache.layers for part in (layer.keys, layer.values)]
+        self._make_room(max(lengths), found)
+        for seat, end, length in zip(waiting, ends, lengths, strict=True):
+            for column, part in zip(self._columns, found, strict=True):  # (token, head, size)
+                column[seat.row, 1 : 1 + length] = part[end - length : end]
+            seat.rows = [rows.popleft() for _ in range(seat.wanted)]
+            seat.todo.clear()
+            seat.length = length
+
+    def _make_room(self, tokens: int, like: Sequence[Tensor]) -> None:
+        """Make the columns hold all rows and so many tokens. like: of each layer keys and values, (token, head, size)."""
+        with self._guard:
+            rows, width = len(self._seats), rounded(tokens + 1)
+            if self._columns:
+                rows, width = max(rows, len(self._columns[0])), max(width, self._columns[0].shape[1])
+                if (rows, width) == self._columns[0].shape[:2]:
+                    return
+            old = self._columns
+            shapes = [one.shape[-2:] for one in old or like]
+            like = (old or like)[0]
+            self._columns = [like.new_zeros(rows, width, *shape) for shape in shapes]
+            for new, before in zip(self._columns, old, strict=False):
+                new[: before.shape[0], : before.shape[1]] = before
+
+    def _restore(self, seat: Seat) -> None:
+        """Put what is kept of another story in a story's row, as far as the two are the same."""
+        for column, part in zip(self._columns, seat.kept.columns, strict=True):
+            column[seat.row, 1 : 1 + seat.length] = part[: seat.length]
+        seat.kept = None
+
+    @torch.inference_mode()
+    def columns_of(self, seat: Seat) -> tuple[Tensor, ...]:
+        """Return a copy of a story's keys and values, (token, head, size)."""
+        with self._guard:
+            return tuple(column[seat.row, 1 : 1 + seat.length].clone() for column in self._columns)
+
+    @torch.inference_mode()
+    def trace(self) -> None:
+        """Make the pass over single tokens faster by tracing it, where the trace says the same. Only on a processor."""
+        if self._network.device.type != "cpu" or self._next is not self._plain:
+            return
+        cache = DynamicCache(config=self._network.config)
+        self._network(input_ids=torch.tensor([[0, 1]]), past_key_values=cache, use_cache=True)
+        shapes = [part.shape[1:2] + part.shape[3:] for layer in cache.layers for part in (layer.keys, layer.values)]
+        generator = torch.Generator().manual_seed(0)
+        few, more = (
+            [torch.randn(rows, width, *shape, generator=generator) for shape in shapes]
+            for rows, width in ((2, 24), (3, 32))
+        )
+        ids = torch.tensor([3, 5, 7])
+        with warnings.catch_warnings(action="ignore"):  # of numbers that would be constants: none is, as is tried below
+            traced = torch.jit.trace(self._plain, (ids[:2], torch.tensor([3, 20]), *few), check_trace=False)
+        slots = torch.tensor([9, 0, 30])
+        expected, found = (run(ids, slots, *(column.clone() for column in more))[0] for run in (self._plain, traced))
+        if torch.allclose(expected[::2], found[::2], atol=1e-4):
+            self._next = traced
+
+
+def rounded(columns: int) -> int:
+    """Return a number of columns that changes seldom."""
+    return -(-columns // limits.COLUMNS) * limits.COLUMNS
+
+
+def shares_passes(network: PreTrainedModel) -> bool:
+    """Whether several stories of a network can be read in one pass: it is known to, and every layer looks at all tokens."""
+    known = network.config.model_type in BATCHED and network.config._attn_implementation == attention.NAME
+    return known and all(type(layer) is DynamicLayer for layer in DynamicCache(config=network.config).layers)
+
+
+def table_of(model: Model) -> Table:
+    """Return the table at which a model's stories sit."""
+    return model.beside.setdefault("table", Table(model))
+
+
+def open_story(model: Model, what_if: WhatIf) -> Seat | Alone:
+    """Return what reads a story."""
+    if what_if.hidden_tokens or what_if.silenced_heads or not shares_passes(model.network):
+        return Alone(model, what_if.silenced_heads)
+    return Seat(table_of(model), model)
+
+
+def warm_up(model: Model) -> None:
+    """Prepare what makes a model's stories fast, before the first one."""
+    if shares_passes(model.network):
+        table_of(model).trace()

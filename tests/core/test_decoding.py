@@ -1,0 +1,278 @@
+"""Stories read side by side: the same as alone, in fewer passes, and branches begin where they leave their story."""
+
+import threading
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+import transformers
+
+from core import attention, decoding, limits
+from core.decoding import Alone, Seat, shares_passes, table_of
+from core.errors import NothingTyped
+from core.models import Model, device
+from core.rankings import probabilities
+from core.results import Settings, WhatIf
+from core.tasks import generate
+from core.tokens import encode_prompt
+from tests.tiny import SIZES, byte_pieces, louder
+
+PROMPTS = ["the cat sat", "the dog ran to the red house and", "a film", "how many red circles? the mat"]
+STORY = Settings(length=12, temperature=1.0)
+PATIENCE = 60  # seconds
+
+
+@pytest.fixture(scope="module")
+def batched():
+    """Return a function (architecture) -> Model, a random one whose stories never end of their own accord."""
+    tokenizer, made = byte_pieces(framed=False), {}
+
+    def named(kind: str) -> Model:
+        if kind not in made:
+            torch.manual_seed(0)
+            sizes = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64} if kind == "gpt2" else SIZES
+            sizes = {**sizes, "num_key_value_heads": 2} if kind not in ("gpt2", "gpt_neox") else sizes
+            config = transformers.AutoConfig.for_model(
+                kind, vocab_size=len(tokenizer), max_position_embeddings=64, pad_token_id=1, eos_token_id=None, **sizes
+            )
+            network = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention.NAME)
+            made[kind] = Model(None, louder(network.eval(), 6).requires_grad_(False), tokenizer, device())
+        return made[kind]
+
+    return named
+
+
+@pytest.fixture(autouse=True)
+def endless(monkeypatch):
+    monkeypatch.setattr("core.tasks.generation.ends_of_text", lambda model: set())
+
+
+def write_together(model, stories, start=None):
+    """Return the steps of stories (prompt, settings), each written in its own thread."""
+    found, start = {}, start or threading.Barrier(len(stories))
+
+    def write(number, prompt, settings):
+        start.wait(PATIENCE)
+        found[number] = list(generate(model, prompt, settings))
+
+    threads = [threading.Thread(target=write, args=(number, *story)) for number, story in enumerate(stories)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    return [found[number] for number in range(len(stories))]
+
+
+def tokens(steps):
+    return tuple(step.token for step in steps)
+
+
+class Passes:
+    """Counts the passes of a network, and the tokens in them."""
+
+    def __init__(self, model, monkeypatch):
+        self.sizes = []
+        table = table_of(model)
+        for name in ("_read_next", "_read_prompts"):
+            monkeypatch.setattr(table, name, self.counted(getattr(table, name), name == "_read_next"))
+
+    def counted(self, read, one):
+        def counting(waiting):
+            self.sizes.append(len(waiting) if one else sum(len(seat.todo) for seat in waiting))
+            read(waiting)
+
+        return counting
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("kind", decoding.BATCHED)
+def test_stories_in_company_have_the_probabilities_of_one_look_at_the_whole_text(batched, kind, traced):
+    model = batched(kind)
+    assert shares_passes(model.network)
+    if traced:
+        decoding.warm_up(model)
+        assert table_of(model)._next is not table_of(model)._plain
+    stories = [(prompt, replace(STORY, seed=seed, length=6 + seed)) for seed, prompt in enumerate(PROMPTS)]
+    for (prompt, settings), steps in zip(stories, write_together(model, stories), strict=True):
+        ids = encode_prompt(model, prompt).ids
+        assert len(steps) == settings.length
+        chances = probabilities(model.network(torch.tensor([[*ids, *tokens(steps)]])).logits)[0]
+        for at, step in enumerate(steps):
+            expected = chances[len(ids) + at - 1]
+            assert step.probability == pytest.approx(expected[step.token].item(), abs=1e-5)
+            assert step.alternatives.probabilities == pytest.approx(expected[list(step.rivals)].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_seed_writes_the_same_story_alone_and_with_seven_others(batched, kind):
+    model = batched(kind)
+    stories = [(PROMPTS[seed % len(PROMPTS)], replace(STORY, seed=seed)) for seed in range(40)]
+    alone = [tokens(generate(model, *story)) for story in stories]
+    assert len(set(alone)) == len(alone)
+    for first in range(0, len(stories), 8):
+        together = write_together(model, stories[first : first + 8])
+        assert [tokens(steps) for steps in together] == alone[first : first + 8]
+
+
+def test_eight_stories_take_far_fewer_passes_than_they_have_tokens(batched, monkeypatch):
+    model = batched("llama")
+    passes = Passes(model, monkeypatch)
+    stories = [(PROMPTS[0], replace(STORY, seed=seed, length=30)) for seed in range(8)]
+    write_together(model, stories)
+    assert sum(passes.sizes[1:]) >= 8 * 29  # the first token comes with the prompt
+    assert len(passes.sizes) < 8 * 30 / 2
+    assert max(passes.sizes[1:]) > 4
+
+
+def test_prompts_that_come_together_are_read_together(batched, monkeypatch):
+    model = batched("gpt2")
+    passes = Passes(model, monkeypatch)
+    write_together(model, [(prompt, replace(STORY, length=1)) for prompt in PROMPTS])
+    assert sum(passes.sizes) == sum(len(encode_prompt(model, prompt).ids) for prompt in PROMPTS)
+    assert len(passes.sizes) < len(PROMPTS)
+
+
+@pytest.mark.parametrize("at", [0, 1, 5, 11])
+def test_a_branch_reads_nothing_again_but_the_token_it_leaves_from(batched, monkeypatch, at):
+    model = batched("qwen3")
+    story = list(generate(model, PROMPTS[1], STORY))
+    passes = Passes(model, monkeypatch)
+    rival = next(token for token in story[at].rivals if token != story[at].token)
+    branch = generate(model, PROMPTS[1], replace(STORY, length=at + 2), (*tokens(story[:at]), rival))
+    steps = [next(branch) for _ in range(at + 1)]
+    assert passes.sizes == [
+        1,
+        1,
+    ]  # the last token that is shared, and the rival, whose step needs no more than the first
+    assert steps[:at] == story[:at] and steps[at].token == rival
+    assert steps[at].probability == pytest.approx(
+        story[at].alternatives.probabilities[story[at].rivals.index(rival)], abs=1e-6
+    )
+    ids = encode_prompt(model, PROMPTS[1]).ids
+    last = next(branch)
+    chances = probabilities(model.network(torch.tensor([[*ids, *tokens(steps)]])).logits)[0, -1]
+    assert last.probability == pytest.approx(chances[last.token].item(), abs=1e-5)
+
+
+def test_a_story_that_nobody_read_to_its_end_can_be_branched_too(batched, monkeypatch):
+    model = batched("qwen3")
+    story = generate(model, PROMPTS[2], STORY)
+    begun = [next(story) for _ in range(5)]
+    story.close()
+    passes = Passes(model, monkeypatch)
+    assert tokens(generate(model, PROMPTS[2], replace(STORY, length=6), tokens(begun)))[:5] == tokens(begun)
+    assert passes.sizes == [1]
+
+
+def test_a_branch_of_what_is_kept_no_more_is_read_anew(batched, monkeypatch):
+    model = batched("qwen3")
+    story = list(generate(model, PROMPTS[3], STORY))
+    monkeypatch.setattr(limits, "STORY_BYTES", 0)
+    list(generate(model, PROMPTS[0], STORY))  # there is room for one only
+    assert len(table_of(model)._kept) == 1
+    again = list(generate(model, PROMPTS[3], STORY, tokens(story)))
+    assert tokens(again) == tokens(story)
+    assert [step.probability for step in again] == pytest.approx([step.probability for step in story], abs=1e-6)
+
+
+def test_many_tokens_after_what_is_kept_are_read_at_once(batched, monkeypatch):
+    model = batched("qwen3")
+    list(generate(model, PROMPTS[0], replace(STORY, length=2)))
+    passes = Passes(model, monkeypatch)
+    list(generate(model, PROMPTS[0], replace(STORY, length=31), (9,) * 30))
+    assert len(passes.sizes) == 1
+
+
+def test_what_is_kept_is_bounded_in_bytes_and_never_kept_twice(batched):
+    model = batched("granite")
+    table = table_of(model)
+    table._kept.clear()
+    story = list(generate(model, PROMPTS[0], STORY))
+    list(generate(model, PROMPTS[0], replace(STORY, length=20), tokens(story)))
+    assert [len(kept.steps) for kept in table._kept] == [20]
+    assert 0 < table._kept[0].bytes < 10**7
+
+
+def test_a_story_that_ends_frees_its_place(batched):
+    model = batched("olmo2")
+    table = table_of(model)
+    one, other = (generate(model, PROMPTS[0], replace(STORY, seed=seed)) for seed in range(2))
+    next(one), next(other)
+    assert len(table._seats) == 2
+    one.close()
+    next(other)
+    assert table._seats[0] is None and len(table._seats) == 2
+    third = generate(model, PROMPTS[1], STORY)
+    next(third)
+    assert len(table._seats) == 2  # the free place is taken
+    other.close(), third.close()
+    assert not table._seats and not table._columns
+
+
+def test_a_prompt_that_is_refused_frees_its_place(batched):
+    model = batched("olmo2")
+    with pytest.raises(NothingTyped):
+        next(generate(model, ""))
+    assert not table_of(model)._seats
+
+
+def test_a_pass_that_fails_fails_for_one_and_the_others_go_on(batched, monkeypatch):
+    model = batched("olmo2")
+    table = table_of(model)
+    alone = tokens(generate(model, PROMPTS[0], STORY))
+    read, failed = table._read_next, []
+
+    def failing(waiting):
+        if not failed:
+            failed.append(threading.get_ident())
+            raise RuntimeError("no luck")
+        read(waiting)
+
+    monkeypatch.setattr(table, "_read_next", failing)
+    outcomes, start = Counter(), threading.Barrier(4)
+
+    def write():
+        start.wait(PATIENCE)
+        try:
+            outcomes[tokens(generate(model, PROMPTS[0], STORY))] += 1
+        except RuntimeError:
+            outcomes["failed"] += 1
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert outcomes == {"failed": 1, alone: 3}
+    assert not table._seats
+    with model.device.queue.turn(seconds=1):  # and the device is free
+        pass
+
+
+def test_a_wrong_trace_is_not_taken(batched, monkeypatch):
+    model = batched("smollm3")
+    table = decoding.Table(model)
+    monkeypatch.setattr(torch.jit, "trace", lambda run, inputs, **options: lambda *given: (run(*given)[0] + 1, None))
+    table.trace()
+    assert table._next is table._plain
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gemma3", "bloom", "lfm2", "mamba"])
+def test_a_network_that_looks_in_other_ways_is_read_alone(model, kind):
+    writer = model(kind, "generation")
+    assert not shares_passes(writer.network)
+    assert isinstance(decoding.open_story(writer, WhatIf()), Alone)
+    steps = list(generate(writer, PROMPTS[1], STORY))
+    ids = encode_prompt(writer, PROMPTS[1]).ids
+    chances = probabilities(writer.network(torch.tensor([[*ids, *tokens(steps)]])).logits)[0]
+    for at, step in enumerate(steps):
+        assert step.probability == pytest.approx(chances[len(ids) + at - 1, step.token].item(), abs=1e-5)
+
+
+def test_a_what_if_is_read_alone(batched):
+    model = batched("llama")
+    assert isinstance(decoding.open_story(model, WhatIf(silenced_heads=frozenset({(0, 0)}))), Alone)
+    seat = decoding.open_story(model, WhatIf())
+    assert isinstance(seat, Seat)
+    seat.leave([])
