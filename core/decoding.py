@@ -1,11 +1,10 @@
-"""Forward passes for stories: every story has its own seat, and all that wait for the device are served by one pass.
+"""Stories being written: each has its own seat, and all that wait for the device are served by one pass.
 
 A story is read by a Seat of its network's Table where that is known to be right (BATCHED), else Alone. What a Seat computed
 is kept for a while, so that a branch begins where it leaves its story instead of at the prompt.
 """
 
 import threading
-import warnings
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,37 +12,17 @@ from time import sleep
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from core import attention, limits
 from core.models import Model
+from core.passes import Next, Said, rows_of, traced
 from core.results import Step, WhatIf
 
 # Architectures whose tokens find their places by `position_ids` and a mask alone: several stories can share a pass.
 BATCHED = ("gpt2", "gpt_neox", "llama", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "granite")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a network says comes after a token."""
-
-    log_probabilities: np.ndarray  # float32[vocabulary], of the full softmax
-    offset: float  # what they lack to be the network's logits
-
-
-def said_by(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities in float32, (..., vocabulary), and what they lack to be the logits, (..., 1)."""
-    logits = logits.float()
-    offset = logits.logsumexp(-1, keepdim=True)
-    return logits - offset, offset
-
-
-def rows_of(logits: Tensor) -> list[Said]:
-    """Return what is said in every row of (row, vocabulary)."""
-    found, offsets = said_by(logits)
-    return [Said(row, offset) for row, offset in zip(found.cpu().numpy(), offsets[:, 0].tolist(), strict=True)]
 
 
 class Alone:
@@ -80,53 +59,6 @@ class Alone:
             rows = rows_of(output.logits[0, -wanted:])
         self._cache = getattr(output, "past_key_values", None)
         return rows
-
-
-class Slots(Cache):
-    """Keys and values of one more token for each of several stories, written into the columns they are handed."""
-
-    def __init__(self, columns: Sequence[Tensor], slots: Tensor):
-        """columns: of each layer the keys and the values, (row, column, head, size); slots: (row), the column to write."""
-        self.columns, self.slots, self.layers = columns, slots, []
-
-    def update(self, key: Tensor, value: Tensor, layer: int, *others, **options) -> tuple[Tensor, Tensor]:
-        """Write (row, head, 1, size) in its columns and return all of them, (row, head, column, size)."""
-        keys, values = self.columns[2 * layer], self.columns[2 * layer + 1]
-        rows = torch.arange(self.slots.shape[0], device=self.slots.device)
-        keys[rows, self.slots] = key[:, :, 0]
-        values[rows, self.slots] = value[:, :, 0]
-        return keys.transpose(1, 2), values.transpose(1, 2)
-
-    def get_seq_length(self, layer: int = 0) -> int:
-        return 0
-
-    def get_mask_sizes(self, *others, **options) -> tuple[int, int]:
-        return self.columns[0].shape[1], 0
-
-
-class Next(nn.Module):
-    """One pass over one token of each of several stories."""
-
-    def __init__(self, network: PreTrainedModel):
-        super().__init__()
-        self.network = network
-
-    def forward(self, ids: Tensor, slots: Tensor, *columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is said after each token, (row, vocabulary) and (row, 1).
-
-        ids, slots: (row), the tokens and the columns they go to; the first token of a story is in column 1. A row that
-        nobody waits for writes to column 0, which no story reads. columns: see Slots.
-        """
-        places = torch.arange(columns[0].shape[1], device=ids.device)
-        seen = (places >= slots.clamp(max=1)[:, None]) & (places <= slots[:, None])  # (row, column)
-        output = self.network(
-            input_ids=ids[:, None],
-            position_ids=(slots - 1).clamp(min=0)[:, None],
-            attention_mask=seen[:, None, None],
-            past_key_values=Slots(columns, slots),
-            use_cache=True,
-        )
-        return said_by(output.logits[:, -1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +147,7 @@ class Table:
         self._kept: list[Kept] = []  # least recently used first
         self._guard = threading.Lock()
         self._next = self._plain = Next(model.network)
+        self._prepared = False  # whether it was tried to make it faster
 
     def sit(self, seat: Seat) -> int:
         """Give a story the first free row."""
@@ -231,6 +164,9 @@ class Table:
                 self._seats.pop()
             if not self._seats:
                 self._columns = []
+            first, self._prepared = not self._prepared, True
+        if first:  # after the first story, and not before it: nobody waits for this
+            threading.Thread(target=self.prepare).start()
 
     def find(self, ids: Sequence[int], forced: Sequence[int]) -> tuple[Kept | None, int]:
         """Return the kept story that shares most of its steps with a new one, and how many; None where the prompt is new."""
@@ -261,7 +197,7 @@ class Table:
             self._wait_for_company()
             waiting = [first]
             for seat in self._waiting(begun=False):
-                if seat is not first and sum(len(one.todo) for one in [*waiting, seat]) <= limits.TEXT_TOKENS:
+                if seat is not first and sum(len(one.todo) for one in [*waiting, seat]) <= limits.PASS_TOKENS:
                     waiting.append(seat)
             self._read_prompts(waiting)
         for seat in waiting:
@@ -356,26 +292,10 @@ class Table:
         with self._guard:
             return tuple(column[seat.row, 1 : 1 + seat.length].clone() for column in self._columns)
 
-    @torch.inference_mode()
-    def trace(self) -> None:
-        """Make the pass over single tokens faster by tracing it, where the trace says the same. Only on a processor."""
-        if self._network.device.type != "cpu" or self._next is not self._plain:
-            return
-        cache = DynamicCache(config=self._network.config)
-        self._network(input_ids=torch.tensor([[0, 1]]), past_key_values=cache, use_cache=True)
-        shapes = [part.shape[1:2] + part.shape[3:] for layer in cache.layers for part in (layer.keys, layer.values)]
-        generator = torch.Generator().manual_seed(0)
-        few, more = (
-            [torch.randn(rows, width, *shape, generator=generator) for shape in shapes]
-            for rows, width in ((2, 24), (3, 32))
-        )
-        ids = torch.tensor([3, 5, 7])
-        with warnings.catch_warnings(action="ignore"):  # of numbers that would be constants: none is, as is tried below
-            traced = torch.jit.trace(self._plain, (ids[:2], torch.tensor([3, 20]), *few), check_trace=False)
-        slots = torch.tensor([9, 0, 30])
-        expected, found = (run(ids, slots, *(column.clone() for column in more))[0] for run in (self._plain, traced))
-        if torch.allclose(expected[::2], found[::2], atol=1e-4):
-            self._next = traced
+    def prepare(self) -> None:
+        """Make the pass over single tokens faster. On a processor: a card has other ways."""
+        if self._network.device.type == "cpu" and self._next is self._plain:
+            self._next = traced(self._plain)
 
 
 def rounded(columns: int) -> int:
@@ -404,4 +324,4 @@ def open_story(model: Model, what_if: WhatIf) -> Seat | Alone:
 def warm_up(model: Model) -> None:
     """Prepare what makes a model's stories fast, before the first one."""
     if shares_passes(model.network):
-        table_of(model).trace()
+        table_of(model).prepare()

@@ -40,6 +40,7 @@ GRADIENT_STEPS_MOST = 64  # stretches at most: they are doubled while the error 
 GRADIENT_ERROR = 0.05  # what the scores may miss of the change they explain, as a share of it
 GRADIENT_FLOOR = 0.1  # of log-odds: the change counts as no smaller, or nothing could be shared out of next to nothing
 COVERED_WORDS = 64  # words covered one at a time to explain an answer
+PASS_TOKENS = 512  # tokens of prompts that are read in one pass; a longer one is read by itself
 REREAD_TOKENS = 16  # tokens a branch reads one by one after what is kept of its story; of more the whole text is read anew
 COLUMNS = 64  # keys and values of a story grow by so many tokens at a time
 COMPANY_PAUSES = 8  # milliseconds a story waits at most for others that begin at the same moment

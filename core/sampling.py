@@ -69,9 +69,9 @@ def stages(
 ) -> tuple[Stage, ...]:
     """Return what each setting makes of the probabilities, one after the other, the model's own first.
 
-    `log_probabilities`: float32[kept], falling, of the full softmax. The other tokens of the vocabulary share what is
-    left of the probability evenly. `offset`: what a log-probability lacks to be a logit. `repeats`: places of the tokens
-    that the text holds already.
+    `log_probabilities`: float32[kept], of the full softmax, in any order; the likeliest tokens are among them. The others
+    of the vocabulary share what is left of the probability evenly. `offset`: what a log-probability lacks to be a logit.
+    `repeats`: places of the tokens that the text holds already.
     Source: Keskar et al. 2019 (repetition penalty), Fan et al. 2018 (top-k), Holtzman et al. 2020 (top-p), Nguyen et al.
     2024 (min-p); in the order in which Transformers applies them.
     """
@@ -160,8 +160,8 @@ def shut_out(found: Sequence[Stage]) -> dict[int, str]:
 def draw(number: float, chances: np.ndarray) -> int:
     """Return the place of the token that a number from 0 to 1, drawn evenly, falls on."""
     together = np.cumsum(chances)
-    place = np.searchsorted(together, number * together[-1], side="right")
-    return int(min(place, np.flatnonzero(chances)[-1]))  # rounding may go a hair past the end
+    place = int(np.searchsorted(together, number * together[-1], side="right"))
+    return place if place < len(chances) else int(np.flatnonzero(chances)[-1])  # rounding may go a hair past the end
 
 
 def draws(last: Stage, times: int, seed: int) -> tuple[np.ndarray, int]:

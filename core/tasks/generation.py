@@ -97,33 +97,33 @@ class Writer:
         self, said: Said, settings: Settings, number: float, forced: int | None, ends: Collection[int]
     ) -> Step | None:
         """Return the record of the next token: the forced one, or the one a number from 0 to 1 falls on; None at an end."""
-        order = np.argsort(-said.log_probabilities)
-        falling = said.log_probabilities[order]  # (vocabulary)
-        repeats = np.flatnonzero(self._held[order])
-        if forced is None:
-            chances = sampling.chances(falling, settings, len(order), said.offset, repeats)
-            place = sampling.draw(number, chances)
-        else:
-            place = int(np.flatnonzero(order == forced)[0])
-        token = int(order[place])
+        logs = said.log_probabilities  # (vocabulary)
+        token = forced
+        if token is None:
+            repeats = np.flatnonzero(self._held) if settings.repetition > 1 else ()
+            token = sampling.draw(number, sampling.chances(logs, settings, len(logs), said.offset, repeats))
         if token in ends:
             return None
+        kept = np.argpartition(-logs, min(limits.RIVALS_KEPT, len(logs)) - 1)[: limits.RIVALS_KEPT]
+        kept = kept[np.argsort(-logs[kept])]  # the likeliest first
+        repeats = np.flatnonzero(self._held[kept])
+        rivals, ranks = kept[: limits.CHOICES].tolist(), [*range(min(limits.CHOICES, len(kept)))]
+        if token not in rivals:
+            rivals.append(token)
+            ranks.append(max(len(ranks), int((logs > logs[token]).sum())))
         self._held[token] = True
-        ranks = list(range(min(limits.CHOICES, len(order))))
-        ranks += [place] if place not in ranks else []
-        rivals = tuple(order[ranks].tolist())
         labels = tuple(token_label(self._tokenizer, rival) for rival in rivals)
         return Step(
             text=self._spelling.add(token),
             token=token,
-            probability=float(np.exp(falling[place])),
-            alternatives=Ranking(labels, tuple(np.exp(falling[ranks]).tolist())),
-            rivals=rivals,
+            probability=float(np.exp(logs[token])),
+            alternatives=Ranking(labels, tuple(np.exp(logs[rivals]).tolist())),
+            rivals=tuple(rivals),
             ranks=tuple(ranks),
-            log_probabilities=falling[: limits.RIVALS_KEPT].copy(),
-            vocabulary=len(order),
+            log_probabilities=logs[kept],
+            vocabulary=len(logs),
             offset=said.offset,
-            repeats=tuple(repeats[: np.searchsorted(repeats, limits.RIVALS_KEPT)].tolist()),
+            repeats=tuple(repeats.tolist()),
         )
 
 

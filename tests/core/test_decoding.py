@@ -1,6 +1,7 @@
 """Stories read side by side: the same as alone, in fewer passes, and branches begin where they leave their story."""
 
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -115,22 +116,50 @@ def test_a_seed_writes_the_same_story_alone_and_with_seven_others(batched, kind)
         assert [tokens(steps) for steps in together] == alone[first : first + 8]
 
 
-def test_eight_stories_take_far_fewer_passes_than_they_have_tokens(batched, monkeypatch):
+def go_on_together(model, stories):
+    """Ask every story for its next step while the device is held, and let it go when all wait."""
+    threads, table = [threading.Thread(target=next, args=(story,)) for story in stories], table_of(model)
+    with model.device.queue.turn():
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + PATIENCE
+        while sum(seat is not None and bool(seat.todo) for seat in table._seats) < len(stories):
+            assert time.monotonic() < end
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join(PATIENCE)
+
+
+def test_all_stories_that_wait_are_served_by_one_pass(batched, monkeypatch):
     model = batched("llama")
+    stories = [generate(model, PROMPTS[seed % 4], replace(STORY, seed=seed)) for seed in range(8)]
+    for story in stories:
+        next(story)
     passes = Passes(model, monkeypatch)
-    stories = [(PROMPTS[0], replace(STORY, seed=seed, length=30)) for seed in range(8)]
-    write_together(model, stories)
-    assert sum(passes.sizes[1:]) >= 8 * 29  # the first token comes with the prompt
-    assert len(passes.sizes) < 8 * 30 / 2
-    assert max(passes.sizes[1:]) > 4
+    for _ in range(3):
+        go_on_together(model, stories)
+    assert passes.sizes == [8, 8, 8]
+    for story in stories[1:3] + stories[5:]:
+        story.close()
+    go_on_together(model, [stories[0], stories[3], stories[4]])
+    assert passes.sizes[3:] == [3]
 
 
-def test_prompts_that_come_together_are_read_together(batched, monkeypatch):
+def test_prompts_that_come_together_are_read_in_one_pass(batched, monkeypatch):
     model = batched("gpt2")
     passes = Passes(model, monkeypatch)
-    write_together(model, [(prompt, replace(STORY, length=1)) for prompt in PROMPTS])
-    assert sum(passes.sizes) == sum(len(encode_prompt(model, prompt).ids) for prompt in PROMPTS)
-    assert len(passes.sizes) < len(PROMPTS)
+    stories = [generate(model, prompt, STORY) for prompt in PROMPTS]
+    go_on_together(model, stories)
+    assert passes.sizes == [sum(len(encode_prompt(model, prompt).ids) for prompt in PROMPTS)]
+
+
+def test_a_pass_reads_no_more_than_a_few_hundred_tokens_of_prompts(batched, monkeypatch):
+    model = batched("gpt2")
+    monkeypatch.setattr(limits, "PASS_TOKENS", 12)
+    passes = Passes(model, monkeypatch)
+    stories = [generate(model, prompt, STORY) for prompt in PROMPTS]
+    go_on_together(model, stories)
+    assert len(passes.sizes) > 1 and max(passes.sizes) <= 12
 
 
 @pytest.mark.parametrize("at", [0, 1, 5, 11])
@@ -254,7 +283,7 @@ def test_a_wrong_trace_is_not_taken(batched, monkeypatch):
     model = batched("smollm3")
     table = decoding.Table(model)
     monkeypatch.setattr(torch.jit, "trace", lambda run, inputs, **options: lambda *given: (run(*given)[0] + 1, None))
-    table.trace()
+    table.prepare()
     assert table._next is table._plain
 
 
