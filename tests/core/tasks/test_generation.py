@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from transformers import RepetitionPenaltyLogitsProcessor
 
-from core import limits
+from core import limits, sampling
 from core.errors import BadValue, HiddenEverything, NoSuchPart, NothingTyped, TextTooLong
 from core.rankings import probabilities
 from core.results import Settings, WhatIf
@@ -375,3 +377,79 @@ def test_without_the_why_a_step_is_ranked_the_same_and_nothing_is_weighed(model)
     found = explain_step(writer, "the cat sat on", (20, 30), what_if, why=False)
     assert found.saliency is None
     assert found.ranking == explain_step(writer, "the cat sat on", (20, 30), what_if).ranking
+
+
+@EVERY
+def test_a_story_ends_where_it_has_written_a_stop_word_even_over_several_tokens(writer):
+    story = list(generate(writer, PROMPT, replace(STORY, length=40)))
+    text = "".join(step.text for step in story)
+    for word in (text[5:8], text[11:12], text[20:30]):
+        stopped = list(generate(writer, PROMPT, replace(STORY, length=40, stop=("no such words", word))))
+        written = "".join(step.text for step in stopped)
+        assert text.startswith(written) and word in written and len(stopped) < 40
+        assert word not in "".join(step.text for step in stopped[:-1])
+
+
+@EVERY
+def test_what_a_visitor_chose_is_written_whatever_stop_word_is_in_it(writer):
+    story = list(generate(writer, PROMPT, replace(STORY, length=8)))
+    stop = (next(step.text for step in story if step.text),)
+    again = list(generate(writer, PROMPT, replace(STORY, length=8, stop=stop), forced=tokens(story)))
+    assert tokens(again) == tokens(story)
+
+
+@EVERY
+def test_a_step_keeps_what_the_sliders_need_to_draw_it_again(writer):
+    settings = replace(STORY, temperature=1.3, top_k=30, min_p=0.02, repetition=1.4)
+    steps = list(generate(writer, PROMPT, settings))
+    prompt = encode(writer, PROMPT, "prompt").ids
+    logits = writer.network(**writer.inputs(input_ids=[*prompt, *tokens(steps)])).logits[0]
+    for at, step in enumerate(steps):
+        here = logits[len(prompt) + at - 1].sort(descending=True)
+        np.testing.assert_allclose(step.log_probabilities + step.offset, here.values, atol=1e-3)
+        before = {*prompt, *tokens(steps[:at])}
+        assert {int(here.indices[place]) for place in step.repeats} == before
+        found = sampling.stages_of(step, settings)
+        place = step.ranks[step.rivals.index(step.token)]
+        assert found[-1].chances[place] > 0  # it was drawn, so it cannot have been shut out
+    assert steps[-1].surprise == pytest.approx(-np.log2(steps[-1].probability))
+
+
+@EVERY
+def test_the_penalty_for_repetition_is_that_of_transformers(writer):
+    steps = list(generate(writer, PROMPT, replace(STORY, temperature=0.0, repetition=2.0, length=30)))
+    prompt = encode(writer, PROMPT, "prompt").ids
+    logits = writer.network(**writer.inputs(input_ids=[*prompt, *tokens(steps)])).logits[0]
+    for at, step in enumerate(steps):
+        ids = torch.tensor([[*prompt, *tokens(steps[:at])]])
+        scores = RepetitionPenaltyLogitsProcessor(2.0)(ids, logits[None, len(prompt) + at - 1])
+        assert step.token == scores.argmax()
+
+
+@EVERY
+def test_min_p_1_lets_only_the_likeliest_in(writer):
+    steps = generate(writer, PROMPT, replace(STORY, min_p=1.0))
+    assert all(step.token == step.rivals[0] for step in steps)
+
+
+@EVERY
+@pytest.mark.parametrize("wrong", [-1, 10**6])
+def test_a_token_that_no_vocabulary_has_is_refused(writer, wrong):
+    with pytest.raises(NoSuchPart) as error:
+        next(generate(writer, PROMPT, STORY, forced=(3, wrong)))
+    assert error.value.facts["found"] == wrong
+
+
+@EVERY
+def test_a_chat_model_is_told_that_a_visitor_said_it(writer, monkeypatch):
+    plain = tokens(generate(writer, PROMPT, STORY))
+    template = "{% for turn in messages %}<s>{{ turn.content }}</s>{% endfor %}"
+    monkeypatch.setattr(writer.tokenizer, "chat_template", template, raising=False)
+    steps = list(generate(writer, PROMPT, STORY))
+    assert tokens(steps) != plain
+    start, end = writer.tokenizer.convert_tokens_to_ids(["<s>", "</s>"])
+    ids = [start, *writer.tokenizer(PROMPT, add_special_tokens=False)["input_ids"], end]
+    for at, step in enumerate(steps):
+        chances = probability_at(writer, [*ids, *tokens(steps)], len(ids) + at)
+        assert step.probability == pytest.approx(chances[step.token].item(), abs=1e-5)
+    assert explain_step(writer, PROMPT, tokens(steps[:3])).ranking.labels[:3] == steps[2].alternatives.labels[:3]
