@@ -54,6 +54,7 @@ def launch() -> None:
         footer_links=[],
         run_history=False,
         max_file_size=limits.PICTURE_BYTES,
+        state_session_capacity=limits.VISITORS,
         inbrowser=screen and "SPACE_ID" not in os.environ,
     )
 

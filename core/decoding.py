@@ -6,7 +6,8 @@ is kept for a while, so that a branch begins where it leaves its story instead o
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import sleep
 
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from core import attention, limits
+from core.errors import TooBusy
 from core.models import Model
 from core.passes import Next, Said, rows_of, traced
 from core.results import Step, WhatIf
@@ -126,7 +128,7 @@ class Seat:
 
     def _read(self, tokens: Sequence[int], wanted: int) -> list[Said]:
         self.rows, self.wanted = [], wanted
-        self.todo.extend(tokens)
+        self._table.ask(self, tokens)
         try:
             while self.todo:
                 with self._model.turn(self.ticket):
@@ -145,7 +147,9 @@ class Table:
         self._seats: list[Seat | None] = []  # by row
         self._columns: list[Tensor] = []  # of each layer keys and values, (row, column, head, size)
         self._kept: list[Kept] = []  # least recently used first
-        self._guard = threading.Lock()
+        self._last: list[Seat] = []  # those served by the last pass over single tokens
+        self._guard = threading.RLock()
+        self._asked = threading.Condition(self._guard)
         self._next = self._plain = Next(model.network)
         self._prepared = False  # whether it was tried to make it faster
 
@@ -156,10 +160,17 @@ class Table:
             self._seats[row : row + 1] = [seat]
             return row
 
+    def ask(self, seat: Seat, tokens: Sequence[int]) -> None:
+        """Put down the tokens that a story waits for to be read."""
+        with self._asked:
+            seat.todo.extend(tokens)
+            self._asked.notify_all()
+
     def stand_up(self, seat: Seat) -> None:
         """Free the row of a story."""
-        with self._guard:
+        with self._asked:
             self._seats[seat.row] = None
+            self._asked.notify_all()
             while self._seats and self._seats[-1] is None:
                 self._seats.pop()
             if not self._seats:
@@ -191,10 +202,12 @@ class Table:
     def serve(self, first: Seat) -> None:
         """Read what a story waits for, and in the same pass what others wait for. Its caller holds the device."""
         if first.length:
-            waiting = self._waiting(begun=True)
+            self._await(self._back, limits.NEXT_PAUSE)
+            waiting = self._last = self._waiting(begun=True)
             self._read_next(waiting)
         else:
-            self._wait_for_company()
+            sleep(0.001)  # those who begin at the same moment may not even sit yet
+            self._await(self._beginning, limits.PROMPT_PAUSE)
             waiting = [first]
             for seat in self._waiting(begun=False):
                 if seat is not first and sum(len(one.todo) for one in [*waiting, seat]) <= limits.PASS_TOKENS:
@@ -204,13 +217,18 @@ class Table:
             if not seat.todo:
                 self._device.queue.dismiss(seat.ticket)
 
-    def _wait_for_company(self) -> None:
-        """Let those who begin at the same moment come along: the pause is too short to be felt."""
-        for _ in range(limits.COMPANY_PAUSES):
-            sleep(0.001)
-            with self._guard:
-                if not any(seat is not None and not seat.length and not seat.todo for seat in self._seats):
-                    return
+    def _await(self, seats: Callable[[], list[Seat]], seconds: float) -> None:
+        """Let stories come along that are about to ask for a token; the pause is too short to be felt."""
+        with self._asked:
+            self._asked.wait_for(lambda: all(seat.todo for seat in seats()), seconds)
+
+    def _beginning(self) -> list[Seat]:
+        """Return the stories that have not read their prompt."""
+        return [seat for seat in self._seats if seat is not None and not seat.length]
+
+    def _back(self) -> list[Seat]:
+        """Return the stories of the last pass that are not over: they will be back as a rule, and are not waited for twice."""
+        return [seat for seat in self._last if seat in self._seats]
 
     def _waiting(self, begun: bool) -> list[Seat]:
         with self._guard:
@@ -295,7 +313,8 @@ class Table:
     def prepare(self) -> None:
         """Make the pass over single tokens faster. On a processor: a card has other ways."""
         if self._network.device.type == "cpu" and self._next is self._plain:
-            self._next = traced(self._plain)
+            with suppress(TooBusy), self._device.queue.turn():  # others watch and change the network in their turns
+                self._next = traced(self._plain)
 
 
 def rounded(columns: int) -> int:

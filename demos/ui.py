@@ -22,6 +22,7 @@ from core import catalogue, limits
 from core.errors import VisitorError
 from core.results import as_data
 from core.runner import run_here
+from demos.listeners import while_heard
 from demos.theme import PAGE_CSS, THEME
 from demos.words import Words
 
@@ -49,7 +50,25 @@ class ModelMenu(gr.Dropdown):
 
     is_template = True
 
-    def preprocess(self, payload: str) -> str:
+    def preprocess(self, payload: object) -> str | None:
+        return str(payload) if isinstance(payload, list | dict) else payload
+
+
+class Slider(gr.Slider):
+    """A number between two bounds. One that is not is refused where it is used, in a sentence of the visitor's language."""
+
+    is_template = True
+
+    def preprocess(self, payload: float) -> float:
+        return payload
+
+
+class Number(gr.Number):
+    """A number, refused like a Slider's."""
+
+    is_template = True
+
+    def preprocess(self, payload: float | None) -> float | None:
         return payload
 
 
@@ -94,9 +113,11 @@ def check_device() -> None:
 
 
 def warm_up() -> None:
-    """Load the models on board, so that nobody's first answer waits for them; then collect garbage as usual."""
+    """Load the models on board, and prepare those that write, so that nobody waits; then collect garbage as usual."""
     try:
         core.models.warm_up()
+        for name in catalogue.offered("generation"):
+            core.decoding.warm_up(core.models.load(name))
     finally:
         gc.enable()
 
@@ -218,7 +239,7 @@ def door(handler: Callable, words: Words) -> Callable:
         @functools.wraps(handler)
         def stream(*inputs: object) -> Iterator:
             try:
-                yield from handler(*map(whole, inputs))
+                yield from while_heard(handler(*map(whole, inputs)))
             except Exception as error:  # the one door: told() logs what is not the visitor's to mend
                 raise told(error) from error
 

@@ -168,8 +168,9 @@ def spell_on(encoded: Encoded, letters: Sequence[str]) -> tuple[list[list[int]],
     """Return the words of a prompt and of the tokens after it, as tokens and as letters; letters: what each token adds."""
     words = encoded.by_word()
     shown = list(encoded.written(words))
+    apart = encoded.words[-1] is None  # a chat's template stands between the two
     for token, added in enumerate(letters, len(encoded.ids)):
-        if shown and goes_on(shown[-1], added):
+        if shown and goes_on(shown[-1], added) and not (apart and token == len(encoded.ids)):
             words[-1].append(token)
             shown[-1] += added
         else:

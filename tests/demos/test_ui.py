@@ -180,6 +180,16 @@ def test_the_model_menu_refuses_nothing_itself():
         menu = ui.model_menu("masking", EN)
     for name in ("nobody", "", "../../etc/passwd", None):
         assert menu.preprocess(name) == name
+    for nonsense in ([1, "a"], {"a": 1}):
+        assert isinstance(menu.preprocess(nonsense), str)  # it can be looked up, and is not there
+
+
+@pytest.mark.parametrize("found", [None, "x", [1], {}, True, 10**400, float("nan"), float("inf"), 1.5, 99])
+def test_a_number_out_of_bounds_is_left_to_who_has_a_sentence_for_it(found):
+    with gr.Blocks():
+        parts = ui.Slider(0, 10, 5, step=1), ui.Number(1, precision=0)
+    for part in parts:
+        assert part.preprocess(found) is found
 
 
 def test_a_picture_is_handed_over_as_its_file():
