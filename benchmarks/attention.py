@@ -82,10 +82,10 @@ def words(count: int, number: int) -> str:
 
 
 @cache
-def tokenizer() -> transformers.PreTrainedTokenizerFast:
-    """Return a tokenizer of as many words as GPT-2 knows tokens; each word of our sentences is one."""
+def tokenizer(count: int = 50_257) -> transformers.PreTrainedTokenizerFast:
+    """Return a tokenizer of so many words, by default as many as GPT-2 knows tokens; each word of our sentences is one."""
     known = dict.fromkeys(SENTENCES.split())
-    known |= dict.fromkeys(f"word{number}" for number in range(50_257 - len(known)))
+    known |= dict.fromkeys(f"word{number}" for number in range(count - len(known)))
     made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(known)}, unk_token="word0"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=1024)

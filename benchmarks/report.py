@@ -22,7 +22,10 @@ def report(name: str, rows: list[dict], bars: list[dict]) -> Path:
         print("  ".join(f"{key}: {value}" for key, value in row.items()))
     for one in bars:
         sign = "<=" if one["better"] == "lower" else ">="
-        print(f"{'met   ' if one['met'] else 'MISSED'} {one['name']}: {one['measured']} (bar: {sign} {one['bar']})")
+        far = f", {one['measured'] / one['bar']:.0%} of it" if one["bar"] else ""
+        print(
+            f"{'met   ' if one['met'] else 'MISSED'} {one['name']}: {one['measured']} (bar: {sign} {one['bar']}{far})"
+        )
     machine = {
         "system": platform.platform(),
         "processor": processor(),
