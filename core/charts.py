@@ -25,6 +25,7 @@ NEGLIGIBLE = 0.05  # of probability: a word that costs less is drawn as the litt
 SALIENT = 14  # words drawn with all their measures: more would not be read
 MONTAGE_CELLS = 80_000  # of all heads at a glance, sent to the page: above it a head is drawn with half as many a side
 MONTAGE_WIDTH, MONTAGE_HEIGHT = 1_040, 820  # pixels all heads together take where there is room
+TOLD = "%{hovertext}<br>%{fullData.name}: %{text}<extra></extra>"  # of a bar that is pointed at
 LENS_COLUMN = 57  # pixels a place of the lens has at least
 
 
@@ -107,18 +108,53 @@ def compared_bars(labels: Sequence[str], rows: Sequence[Sequence[float]], names:
     return drawn
 
 
-def step_bars(step: Step, drawn: Sequence[float], names: Sequence[str], rest: str) -> Figure:
+def step_bars(
+    step: Step, drawn: Sequence[float], names: Sequence[str], rest: str, shut_out: Sequence[str] = ()
+) -> Figure:
     """Draw what a token could have been: the model's own probability, and the chance the sliders leave it.
 
-    drawn: parallel to the step's alternatives; names: of the two, for the legend.
+    drawn: parallel to the step's alternatives; names: of the two, for the legend; shut_out: parallel to the alternatives,
+    what left a token no chance, "" for nothing. The chosen token is marked.
     """
     own = [*step.alternatives.probabilities, step.alternatives.rest]
     sliders = [*drawn, max(0.0, 1 - sum(drawn))]
+    marks = [f"✕ {name}".strip() for name in [*shut_out, *[""] * (len(sliders) - len(shut_out))]]
     made = compared_bars([*step.alternatives.labels, rest], [own, sliders], names)
     made.data[0].marker.color = [ACCENT] * (len(own) - 1) + [REST]
     made.data[1].marker.color = [MUTED] * (len(own) - 1) + [REST]
-    made.data[1].text = ["✕" if chance == 0 else percent(chance) for chance in sliders]
+    made.data[1].text = [mark if chance == 0 else percent(chance) for chance, mark in zip(sliders, marks, strict=True)]
+    shown = list(made.layout.yaxis.ticktext)
+    chosen = step.rivals.index(step.token)
+    shown[chosen] = f"<b>▸ {shown[chosen]}</b>"
+    made.layout.yaxis.ticktext = shown
+    made.update_traces(hovertemplate=TOLD)
     return made
+
+
+def draws_bars(
+    labels: Sequence[str], came: Sequence[int], chances: Sequence[float], times: int, names: Sequence[str], rest: str
+) -> Figure:
+    """Draw how often each label came when it was drawn many times, and how often one would expect it to.
+
+    came, chances: parallel to labels; names: of the two, for the legend. What has no chance is left out.
+    """
+    rows = [row for row in zip(labels, came, chances, strict=True) if row[2] > 0]
+    rows.append((rest, times - sum(came), max(0.0, 1 - sum(chances))))
+    shown = [row for row in rows if row[1] or row[2] > 1e-9]
+    made = compared_bars(
+        [label for label, *_ in shown],
+        [[count / times for _, count, _ in shown], [chance for *_, chance in shown]],
+        names,
+    )
+    made.data[0].text = [f"{count:,}" for _, count, _ in shown]
+    made.data[1].text = [shortly(times * chance) for *_, chance in shown]
+    made.update_traces(hovertemplate=TOLD)
+    return made
+
+
+def shortly(count: float) -> str:
+    """Return a number of times that is expected, not counted."""
+    return f"{count:,.0f}" if count >= 9.5 else f"{count:.1f}"
 
 
 def saliency_bars(saliency: Saliency, names: Sequence[str]) -> Figure:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import sleep
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,6 +28,16 @@ from core.results import Step, WhatIf
 BATCHED = ("gpt2", "gpt_neox", "llama", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "granite")
 
 
+class Writer(Protocol):
+    """Writes a story's steps, one after the other."""
+
+    def again(self, step: Step) -> Step:
+        """Write a step that is known."""
+
+    def write(self, said: Said) -> Step | None:
+        """Write the next step; None where the text ends."""
+
+
 class Alone:
     """One story read by itself, on any network and with any what-if; one without a cache of keys reads all of it each time."""
 
@@ -35,23 +46,23 @@ class Alone:
         self._ids, self._mask, self._cache = [], [], None
 
     def begin(
-        self, ids: Sequence[int], mask: Sequence[int], forced: Sequence[int]
-    ) -> tuple[tuple[Step, ...], list[Said]]:
-        """Read a prompt and the tokens forced after it; return what is said in the place of each and after the last.
+        self, ids: Sequence[int], mask: Sequence[int], forced: Sequence[int], writer: Writer
+    ) -> list[Step | None]:
+        """Read a prompt and the tokens forced after it; return the steps of these and the next one.
 
         mask: parallel to ids; 0 hides a token.
         """
-        self._mask = [*mask]
-        return (), self._read(ids, forced, len(forced) + 1)
+        self._mask, self._writer = [*mask], writer
+        return self._read(ids, forced, len(forced) + 1)
 
-    def read(self, token: int) -> Said:
-        """Read one more token and return what is said after it."""
+    def read(self, token: int) -> Step | None:
+        """Read one more token and return the next step."""
         return self._read((), (token,), 1)[0]
 
     def leave(self, steps: Sequence[Step]) -> None:
         """End the story."""
 
-    def _read(self, ids: Sequence[int], tokens: Sequence[int], wanted: int) -> list[Said]:
+    def _read(self, ids: Sequence[int], tokens: Sequence[int], wanted: int) -> list[Step | None]:
         self._ids += [*ids, *tokens]
         self._mask += [1] * len(tokens)
         model, cache = self._model, {} if self._cache is None else {"past_key_values": self._cache}
@@ -60,7 +71,7 @@ class Alone:
             output = model.network(**inputs, **cache, use_cache=True)
             rows = rows_of(output.logits[0, -wanted:])
         self._cache = getattr(output, "past_key_values", None)
-        return rows
+        return [self._writer.write(said) for said in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +106,28 @@ class Seat:
         self.length = 0  # tokens whose keys and values are at the table, or are to be put there from what is kept
         self.kept: Kept | None = None
         self.todo: deque[int] = deque()  # tokens that wait to be read
-        self.wanted = 1  # rows wanted of what is said, from the end
-        self.rows: list[Said] = []
+        self.wanted = 1  # steps wanted, of the last of these
+        self.steps: list[Step | None] = []  # as they are written
         self.ticket = threading.Event()
         self.row = table.sit(self)
 
     def begin(
-        self, ids: Sequence[int], mask: Sequence[int], forced: Sequence[int]
-    ) -> tuple[tuple[Step, ...], list[Said]]:
-        """Read a prompt and the tokens forced after it.
+        self, ids: Sequence[int], mask: Sequence[int], forced: Sequence[int], writer: Writer
+    ) -> list[Step | None]:
+        """Read a prompt and the tokens forced after it; return the steps of these and the next one.
 
-        Returns the steps of the first forced tokens where they are kept from another story, and what is said in the place
-        of each of the others and after the last.
+        The first of them may be kept from another story.
         """
-        self.ids = tuple(ids)
+        self.ids, self.writer = tuple(ids), writer
         kept, shared = self._table.find(ids, forced)
         left = len(forced) - shared + 1  # what was said in the place of the first token that differs is not kept
         if kept is None or not forced or left > limits.REREAD_TOKENS:
-            return (), self._read([*ids, *forced], len(forced) + 1)
+            return self._read([*ids, *forced], len(forced) + 1)
         self.kept, self.length = kept, len(ids) + shared - 1
-        return kept.steps[:shared], self._read([*ids, *forced][self.length :], left)
+        return [writer.again(step) for step in kept.steps[:shared]] + self._read([*ids, *forced][self.length :], left)
 
-    def read(self, token: int) -> Said:
-        """Read one more token and return what is said after it."""
+    def read(self, token: int) -> Step | None:
+        """Read one more token and return the next step."""
         return self._read([token], 1)[0]
 
     def leave(self, steps: Sequence[Step]) -> None:
@@ -126,8 +136,8 @@ class Seat:
             self._table.keep(Kept(self.ids, tuple(steps), self._table.columns_of(self)))
         self._table.stand_up(self)
 
-    def _read(self, tokens: Sequence[int], wanted: int) -> list[Said]:
-        self.rows, self.wanted = [], wanted
+    def _read(self, tokens: Sequence[int], wanted: int) -> list[Step | None]:
+        self.steps, self.wanted = [], wanted
         self._table.ask(self, tokens)
         try:
             while self.todo:
@@ -136,7 +146,7 @@ class Seat:
                         self._table.serve(self)
         finally:
             self.todo.clear()
-        return self.rows
+        return self.steps
 
 
 class Table:
@@ -164,7 +174,8 @@ class Table:
         """Put down the tokens that a story waits for to be read."""
         with self._asked:
             seat.todo.extend(tokens)
-            self._asked.notify_all()
+            if all(one.todo for one in [*self._back(), *self._beginning()]):
+                self._asked.notify_all()
 
     def stand_up(self, seat: Seat) -> None:
         """Free the row of a story."""
@@ -200,7 +211,10 @@ class Table:
 
     @torch.inference_mode()
     def serve(self, first: Seat) -> None:
-        """Read what a story waits for, and in the same pass what others wait for. Its caller holds the device."""
+        """Read what a story waits for, in the same pass what others wait for, and write what comes next of all.
+
+        Its caller holds the device; the others sleep meanwhile, or all would fight for the interpreter.
+        """
         if first.length:
             self._await(self._back, limits.NEXT_PAUSE)
             waiting = self._last = self._waiting(begun=True)
@@ -244,7 +258,7 @@ class Table:
         ids, slots = [0] * (high - low), [0] * (high - low)
         for seat in waiting:
             ids[seat.row - low], slots[seat.row - low] = seat.todo[0], seat.length + 1
-        used = rounded(max(slots) + 1)
+        used = max(slots) + 1
         columns = [column[low:high, :used] for column in self._columns]
         inputs = [torch.tensor(one, device=columns[0].device) for one in (ids, slots)]
         found, offsets = self._next(*inputs, *columns)
@@ -252,7 +266,7 @@ class Table:
         for seat in waiting:
             seat.todo.popleft()
             seat.length += 1
-            seat.rows.append(Said(found[seat.row - low], offsets[seat.row - low]))
+            seat.steps.append(seat.writer.write(Said(found[seat.row - low], offsets[seat.row - low])))
 
     def _read_prompts(self, waiting: Sequence[Seat]) -> None:
         """Read whole prompts in one pass, one behind the other; none sees another."""
@@ -279,7 +293,7 @@ class Table:
         for seat, end, length in zip(waiting, ends, lengths, strict=True):
             for column, part in zip(self._columns, found, strict=True):  # (token, head, size)
                 column[seat.row, 1 : 1 + length] = part[end - length : end]
-            seat.rows = [rows.popleft() for _ in range(seat.wanted)]
+            seat.steps = [seat.writer.write(rows.popleft()) for _ in range(seat.wanted)]
             seat.todo.clear()
             seat.length = length
 

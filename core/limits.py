@@ -41,7 +41,9 @@ GRADIENT_ERROR = 0.05  # what the scores may miss of the change they explain, as
 GRADIENT_FLOOR = 0.1  # of log-odds: the change counts as no smaller, or nothing could be shared out of next to nothing
 COVERED_WORDS = 64  # words covered one at a time to explain an answer
 PASS_TOKENS = 512  # tokens of prompts that are read in one pass; a longer one is read by itself
-REREAD_TOKENS = 16  # tokens a branch reads one by one after what is kept of its story; of more the whole text is read anew
+REREAD_TOKENS = (
+    16  # tokens a branch reads one by one after what is kept of its story; of more the whole text is read anew
+)
 COLUMNS = 64  # keys and values of a story grow by so many tokens at a time
 PROMPT_PAUSE = 0.008  # seconds the first of several stories waits for others that begin at the same moment
 NEXT_PAUSE = 0.002  # seconds a pass waits for stories that were in the last one

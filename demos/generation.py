@@ -3,18 +3,22 @@
 Run alone: `python -m demos.generation`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 import gradio as gr
-import numpy as np
+from gradio.context import Context
 
 import core
-from core import charts, limits, sampling
-from core.results import Settings, Step, WhatIf
+from core import charts, limits, sampling, trees
+from core.errors import VisitorError
+from core.results import Beams, Settings, Step, WhatIf
 from core.runner import Runner
 from demos import ui, why
 from demos.chart import Chart
+from demos.stories import Desk, Story, groups, shared, together
 from demos.tokens import Token, TokenStrip
 from demos.words import Words
 
@@ -26,100 +30,83 @@ EXAMPLES = [
 ]
 
 
-@dataclass(frozen=True)
-class Story:
-    """One branch: a prompt and the steps taken from it."""
-
-    prompt: str
-    model: str
-    settings: Settings
-    steps: tuple[Step, ...] = ()
-    parent: int | None = None  # the story it left, by number; -1 once that one is gone
-    left_at: int = 0  # the step at which it left
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What the page remembers: all stories of this prompt, the one shown, and the token looked at."""
-
-    stories: tuple[Story, ...] = ()
-    shown: int = 0
-    token: int | None = None
-
-    @property
-    def story(self) -> Story:
-        """The story shown."""
-        return self.stories[self.shown]
-
-    @property
-    def step(self) -> Step | None:
-        """The step looked at."""
-        return None if self.token is None or self.token >= len(self.story.steps) else self.story.steps[self.token]
-
-    def with_steps(self, steps: tuple[Step, ...]) -> "Desk":
-        """Return the desk with other steps in the story shown."""
-        stories = list(self.stories)
-        stories[self.shown] = replace(self.story, steps=steps)
-        return replace(self, stories=tuple(stories))
-
-    def with_branch(self, at: int, settings: Settings) -> "Desk":
-        """Return the desk with a new story that leaves the one shown at a step; the oldest branch goes when there are many."""
-        branch = replace(self.story, settings=settings, steps=(), parent=self.shown, left_at=at)
-        gone = max(0, len(self.stories) + 1 - limits.BRANCHES)
-        stories = tuple(
-            story if story.parent is None else replace(story, parent=max(-1, story.parent - gone))
-            for story in (*self.stories, branch)[gone:]
-        )
-        return Desk(stories, len(stories) - 1, at)
-
-
 def build(run: Runner, words: Words) -> gr.Column:
     """Put the tab on the page that is being built. `run` runs tasks; `words` says everything."""
 
     def write(desk: Desk, forced: tuple[int, ...] = ()) -> Iterator[dict]:
-        story, steps = desk.story, []
-        yield {
-            say: words.say("generation.begun"),
-            strip: story_strip(desk, words),
-            branches: branch_menu(desk, words),
-            kept: desk,
-        }
-        for step in run(core.tasks.generate, story.model, story.prompt, story.settings, forced):
-            steps.append(step)
-            if len(steps) < len(forced):
-                continue
-            desk = desk.with_steps(tuple(steps))
-            yield {say: words.say("generation.writing", count=len(steps)), strip: story_strip(desk, words), kept: desk}
-        desk = desk.with_steps(tuple(steps))
-        yield {
+        # What stands on the page stays until there is a first token: a refusal takes nothing away.
+        story, steps = desk.story, list(desk.story.steps)
+        known, drawn, place = len(steps), None, 0  # drawn: the strip so far, `place` steps of it
+        yield {say: words.say("generation.begun")}
+        try:
+            for at, step in enumerate(run(core.tasks.generate, story.model, story.prompt, story.settings, forced)):
+                if at < known:
+                    continue
+                steps.append(step)
+                if len(steps) < len(forced):
+                    continue
+                desk = desk.with_steps(tuple(steps))
+                whole = [group for group in groups(steps, place) if steps[group[-1]].text]
+                fresh = [token_of(steps, group, fork_of(story), words) for group in whole]
+                drawn = strip.draw(fresh if drawn else [prompt_token(story, words), *fresh], drawn)
+                place = whole[-1].stop if whole else place
+                yield {say: words.say("generation.writing", count=len(steps)), strip: drawn, kept: desk}
+        except VisitorError:
+            yield told(desk) if drawn else {say: words.say("generation.refused")}
+            raise
+        yield told(desk)
+
+    def told(desk: Desk) -> dict:
+        return {
             say: tell(desk.story, words),
-            strip: story_strip(desk, words),
-            branches: branch_menu(desk, words),
-            data: story_data(desk),
+            strip: strip_of(desk.story, fork_of(desk.story), words),
+            tree: draw_stories(desk, words),
+            data: desk.data(),
             kept: desk,
         }
 
-    def show_story(prompt: str, model: str, temperature: float, top_k: float, top_p: float, length: float, seed: float):
-        settings = sampling.check(Settings(temperature, top_k, top_p, length, seed))
-        yield from write(Desk((Story(prompt, model, settings),)))
+    def show_story(
+        prompt: str, model: str, temperature: float, top_k: float, top_p: float, length: float, seed: float,
+        min_p: float = 0, repetition: float = 1, stop: str = "",
+    ):  # fmt: skip
+        settings = Settings(temperature, top_k, top_p, min_p, repetition, length, seed, stop_words(stop))
+        yield from write(Desk((Story(prompt, model, sampling.check(settings)),)))
 
-    def show_rivals(desk: Desk, temperature: float, top_k: float, top_p: float, event: gr.SelectData):
-        chosen = event.index - 1  # the prompt is the strip's first token
-        if not desk.stories or not 0 <= chosen < len(desk.story.steps):
-            return {rivals_say: words.say("generation.click")}
-        desk = replace(desk, token=chosen)
-        story = desk.story
-        tokens = tuple(step.token for step in story.steps[: desk.token + 1])
+    def show_nothing():
+        return unlooked() | alone(Desk()) | {beams: None, beams_say: "", ahead: None}
+
+    def unlooked() -> dict:
+        return {rivals: None, rivals_say: "", token: None} | unexplained()
+
+    def unexplained() -> dict:
+        empty = {why_say: "", why_strip: None, measures: None, moved: "", both_moved: None, looked: None}
+        return empty | {draws: None, draws_say: ""}
+
+    def alone(desk: Desk) -> dict:
+        return {other: others_menu(desk, words)} | dict.fromkeys((one_say, other_say, compared), "") | {
+            one_strip: None, other_strip: None
+        }  # fmt: skip
+
+    def show_rivals(
+        desk: Desk, chosen: tuple | None, temperature: float, top_k: float, top_p: float, min_p: float, repetition: float,
+        event: gr.SelectData,
+    ):  # fmt: skip
+        chosen = clicked(desk, event.index, chosen)
+        drawn = draw_rivals(desk.step(chosen), Settings(temperature, top_k, top_p, min_p, repetition))
+        return {token: chosen} | drawn | unexplained() if chosen else drawn
+
+    def show_reasons(desk: Desk, chosen: tuple | None):
+        step = desk.step(chosen)
+        if step is None:
+            return unexplained()
+        story, tokens = desk.find(chosen[0]), desk.find(chosen[0]).tokens(chosen[1] + 1)
         found = run(core.tasks.explain_step, story.model, story.prompt, tokens)
         return {
-            **draw_rivals(desk, temperature, top_k, top_p),
-            strip: story_strip(desk, words),
-            why_say: why.tell(found.saliency, found.saliency.label, desk.step.probability, words),
+            why_say: why.tell(found.saliency, found.saliency.label, step.probability, words),
             why_strip: why.strip(found.saliency, words),
             measures: why.draw(found.saliency, words),
             moved: words.say("why.whatif"),
             both_moved: None,
-            kept: desk,
             looked: (story.model, story.prompt, tokens, found, frozenset()),
         }
 
@@ -137,37 +124,117 @@ def build(run: Runner, words: Words) -> gr.Column:
             looked: (model, prompt, tokens, found, covered),
         }
 
-    def show_chances(desk: Desk, temperature: float, top_k: float, top_p: float):
-        return draw_rivals(desk, temperature, top_k, top_p)
+    def show_chances(
+        desk: Desk,
+        chosen: tuple | None,
+        temperature: float,
+        top_k: float,
+        top_p: float,
+        min_p: float,
+        repetition: float,
+    ):
+        settings = Settings(temperature, top_k, top_p, min_p, repetition)
+        return draw_rivals(desk.step(chosen), settings) | {draws: None, draws_say: ""}
 
-    def draw_rivals(desk: Desk, temperature: float, top_k: float, top_p: float) -> dict:
-        if not desk.stories or desk.step is None:
+    def draw_rivals(step: Step | None, settings: Settings) -> dict:
+        if step is None:
             return {rivals_say: words.say("generation.click")}
-        settings, step = (
-            sampling.check(replace(Settings(), temperature=temperature, top_k=top_k, top_p=top_p)),
-            desk.step,
-        )
-        drawn = drawn_chances(step, settings)
+        chances, shut_out = chances_of(step, sampling.check(settings))
+        marks = [words.say(f"generation.by_{name}") if name else "" for name in shut_out]
         names = [words.say("generation.own"), words.say("generation.drawn")]
         return {
-            rivals: charts.step_bars(step, drawn, names, words.say("ui.rest")),
-            rivals_say: tell_rivals(step, drawn, words),
+            rivals: charts.step_bars(step, chances, names, words.say("ui.rest"), marks),
+            rivals_say: tell_rivals(step, marks, words),
         }
 
-    def show_branch(desk: Desk, temperature: float, top_k: float, top_p: float, length: float, event: gr.SelectData):
-        step = desk.step if desk.stories else None
-        if step is None or event.index >= len(step.rivals):
-            return
-        forced = (*(before.token for before in desk.story.steps[: desk.token]), step.rivals[event.index])
-        settings = replace(desk.story.settings, temperature=temperature, top_k=top_k, top_p=top_p, length=length)
-        settings = sampling.check(replace(settings, length=max(length, len(forced))))
-        yield from write(desk.with_branch(desk.token, settings), forced)
+    def show_draws(
+        desk: Desk, chosen: tuple | None, temperature: float, top_k: float, top_p: float, min_p: float, repetition: float,
+        seed: float,
+    ):  # fmt: skip
+        step = desk.step(chosen)
+        if step is None:
+            return {draws_say: words.say("generation.click")}
+        settings = sampling.check(Settings(temperature, top_k, top_p, min_p, repetition, seed=seed))
+        chances, _ = chances_of(step, settings)
+        counts, others = sampling.draws(sampling.stages_of(step, settings)[-1], limits.DRAWS, settings.seed)
+        came = [int(counts[rank]) if rank < len(counts) else 0 for rank in step.ranks]
+        labels, names = step.alternatives.labels, [words.say("generation.came"), words.say("generation.drawn")]
+        return {
+            draws: charts.draws_bars(labels, came, chances, limits.DRAWS, names, words.say("ui.rest")),
+            draws_say: tell_draws(labels, came, int((counts > 0).sum()), others, words),
+        }
 
-    def show_other(desk: Desk, number: int | None):
-        if number is None or not 0 <= number < len(desk.stories):
+    def show_branch(
+        desk: Desk, chosen: tuple | None, temperature: float, top_k: float, top_p: float, min_p: float, repetition: float,
+        length: float, event: gr.SelectData,
+    ):  # fmt: skip
+        step = desk.step(chosen)
+        if step is not None and event.index < len(step.rivals):
+            settings = Settings(temperature, top_k, top_p, min_p, repetition, length)
+            yield from branch(desk, chosen, (step.rivals[event.index],), settings)
+
+    def branch(desk: Desk, left: tuple[int, int], way: tuple[int, ...], settings: Settings) -> Iterator[dict]:
+        parent, at = desk.find(left[0]), left[1]
+        forced = (*parent.tokens(at), *way)
+        settings = replace(settings, seed=parent.settings.seed, stop=parent.settings.stop)
+        settings = sampling.check(replace(settings, length=max(settings.length, len(forced))))
+        began = False
+        for part in write(desk.with_branch(parent, at, settings), forced):
+            if kept in part and not began:
+                part |= draw_rivals(part[kept].story.steps[at], settings) | unexplained()
+                began = True
+            if data in part:  # not before: what the token hangs on is asked now, which would hold up the writing
+                part |= alone(part[kept]) | {token: (part[kept].shown, at)}
+            yield part
+
+    def show_other(desk: Desk, event: gr.SelectData):
+        id = (event.value or {}).get("customdata")
+        if desk.find(id) is None:
             return {kept: desk}
-        desk = replace(desk, shown=number, token=None)
-        return {say: tell(desk.story, words), strip: story_strip(desk, words), data: story_data(desk), kept: desk}
+        desk = replace(desk, shown=id)
+        return told(desk) | unlooked() | alone(desk)
+
+    def show_comparison(desk: Desk, id: int | None):
+        one, two = desk.story, desk.find(id)
+        if one is None or two is None or one is two:
+            return alone(desk)
+        fork = frozenset({shared(one, two)})
+        return {
+            one_say: tell_one(one, words),
+            one_strip: strip_of(one, fork, words),
+            other_say: tell_one(two, words),
+            other_strip: strip_of(two, fork, words),
+            compared: tell_comparison(one, two, words),
+        }
+
+    def show_stopped(desk: Desk):
+        return told(desk) | alone(desk) if desk.story else {say: words.say("generation.refused")}
+
+    def show_beams(desk: Desk, chosen: tuple | None, width: float, depth: float):
+        if desk.story is None:
+            return {beams_say: words.say("generation.click")}
+        left = chosen if desk.step(chosen) else (desk.shown, len(desk.story.steps))
+        story, at = desk.find(left[0]), left[1]
+        found = run(core.tasks.beams, story.model, story.prompt, story.tokens(at), width, depth)
+        before = story.prompt + "".join(step.text for step in story.steps[:at])
+        return {
+            beams: draw_beams(found, before, words),
+            beams_say: tell_beams(found, words),
+            ahead: (left, found),
+        }
+
+    def show_way(
+        desk: Desk, memory: tuple | None, temperature: float, top_k: float, top_p: float, min_p: float,
+        repetition: float, length: float, event: gr.SelectData,
+    ):  # fmt: skip
+        left, found = memory or ((None, 0), Beams((), 0, ()))
+        on_beam = (event.value or {}).get("trace") == 0 and event.index < len(found.beams)
+        if not on_beam or desk.find(left[0]) is None:
+            return
+        way = tuple(found.beams[number].token for number in found.way(event.index) if not found.beams[number].ended)
+        if way:
+            settings = Settings(temperature, top_k, top_p, min_p, repetition, length)
+            yield from branch(desk, left, way, settings)
 
     with gr.Column() as page:
         ui.head("generation", words)
@@ -183,16 +250,34 @@ def build(run: Runner, words: Words) -> gr.Column:
                 top_k = slider("top_k", 0, 200, 0, 1, words)
                 top_p = slider("top_p", 0.05, 1, 1, 0.05, words)
             with gr.Row():
+                min_p = slider("min_p", 0, 1, 0, 0.01, words)
+                repetition = slider("repetition", 1, 2, 1, 0.05, words)
                 length = slider("length", 10, limits.STORY_TOKENS, 80, 5, words)
-                seed = gr.Number(
-                    1, label=words.say("generation.seed"), info=words.say("generation.seed_hint"), precision=0
-                )
+            with gr.Row():
+                hint = words.say("generation.seed_hint")
+                seed = ui.Number(1, label=words.say("generation.seed"), info=hint, precision=0)
+                hint = words.say("generation.stop_hint")
+                ends = gr.Textbox("", label=words.say("generation.stop"), info=hint, lines=1, max_lines=3)
         say = ui.sentence()
-        strip = TokenStrip(layout="story", label=words.say("generation.story"), empty=words.say("generation.empty"))
-        branches = gr.Radio([], label=words.say("generation.branches"), visible=False)
+        strip = TokenStrip(
+            layout="story", choose=True, label=words.say("generation.story"), empty=words.say("generation.empty")
+        )
+        tree = Chart(label=words.say("generation.tree"))
+        other = gr.Dropdown([], label=words.say("generation.compare"), visible=False, filterable=False)
+        compared = ui.Sentence(elem_classes="gb-note")
+        with gr.Row():
+            with gr.Column():
+                one_say = ui.Sentence(elem_classes="gb-note")
+                one_strip = TokenStrip(layout="story", label=words.say("generation.story"))
+            with gr.Column():
+                other_say = ui.Sentence(elem_classes="gb-note")
+                other_strip = TokenStrip(layout="story", label=words.say("generation.other"))
         with ui.section("why", words):
             rivals_say = ui.Sentence(elem_classes="gb-note")
             rivals = Chart(label=words.say("generation.rivals"), empty=words.say("generation.click"))
+            many = gr.Button(words.say("generation.draw"))
+            draws_say = ui.Sentence(elem_classes="gb-note")
+            draws = Chart(label=words.say("generation.draws"))
             why_say = ui.Sentence(elem_classes="gb-note")
             why_strip = TokenStrip(
                 layout="words", scale="push", label=words.say("generation.why_strip"), empty=words.say("ui.later")
@@ -202,103 +287,266 @@ def build(run: Runner, words: Words) -> gr.Column:
             measures = Chart(label=words.say("why.chart"), empty=words.say("ui.later"))
         with ui.section("whatif", words):
             gr.Markdown(words.say("generation.whatif"), elem_classes="gb-note")
+            gr.Markdown(words.say("generation.ahead"), elem_classes="gb-note")
+            with gr.Row(elem_classes="gb-primary"):
+                width = slider("width", 1, limits.BEAMS, 3, 1, words)
+                depth = slider("depth", 1, limits.BEAM_TOKENS, 5, 1, words)
+                look = gr.Button(words.say("generation.look"))
+            beams_say = ui.Sentence(elem_classes="gb-note")
+            beams = Chart(label=words.say("generation.beams"))
         data = ui.take_away("generation", words)
         ui.explain("generation", words)
-        kept, looked = ui.memory(Desk()), ui.memory(None)
+        kept, token, looked, ahead = ui.memory(Desk()), ui.memory(None), ui.memory(None), ui.memory(None)
 
-        told = [say, strip, branches, data, kept]
-        knobs = [temperature, top_k, top_p]
-        inputs = [box, model, *knobs, length, seed]
-        written = ui.on([box.submit, button.click], show_story, inputs, told, words, api_name="generation")
-        branched = ui.on([rivals.select], show_branch, [kept, *knobs, length], told, words)
-        stop.click(None, cancels=[written, branched], api_visibility="private")
-        shown = [rivals, rivals_say, strip, why_say, why_strip, measures, moved, both_moved, kept, looked]
-        ui.on([strip.select], show_rivals, [kept, *knobs], shown, words)
+        knobs, at = [temperature, top_k, top_p, min_p, repetition], [kept, token]
+        story = [say, strip, tree, data, kept]
+        reasons = [why_say, why_strip, measures, moved, both_moved, looked, draws, draws_say]
+        choice = [rivals, rivals_say, token, *reasons]
+        pair = [other, one_say, one_strip, other_say, other_strip, compared]
+        search = [beams, beams_say, ahead]
+        page_of = [*story, *choice, *pair]
+
+        begin, inputs = [box.submit, button.click], [box, model, *knobs[:3], length, seed, *knobs[3:], ends]
+        # What is wired to a trigger first is done first, and what comes after a stream waits for its end.
+        before = [
+            gr.on(triggers, None, api_visibility="private") for triggers in (begin, [rivals.select], [beams.select])
+        ]
+        ui.on(begin, show_nothing, [], [*choice, *pair, *search], words, queue=False)
+        written = ui.on(begin, show_story, inputs, story, words, api_name="generation")
+        branched = ui.on([rivals.select], show_branch, [*at, *knobs, length], page_of, words)
+        along = ui.on([beams.select], show_way, [kept, ahead, *knobs, length], page_of, words)
+        for trigger in (stop.click, tree.select):
+            trigger(None, cancels=[written, branched, along], api_visibility="private")
+        ui.on([stop.click], show_stopped, [kept], [*story, *pair], words, queue=False)
+        ui.on([tree.select], show_other, [kept], page_of, words, queue=False)
+        one_at_a_time(before, [written, branched, along])
+
+        ui.on([strip.select], show_rivals, [*at, *knobs], choice, words, trigger_mode="multiple")
+        ui.on([token.change], show_reasons, at, reasons, words, trigger_mode="always_last")
         ui.on([why_strip.select], show_covered, [looked], [why_strip, moved, both_moved, looked], words)
-        changes = [knob.change for knob in knobs]
-        ui.on(
-            changes, show_chances, [kept, *knobs], [rivals, rivals_say], words, trigger_mode="always_last", queue=False
-        )
-        ui.on([branches.input], show_other, [kept, branches], [say, strip, data, kept], words, queue=False)
+        changes, redrawn = [knob.change for knob in knobs], [rivals, rivals_say, draws, draws_say]
+        ui.on(changes, show_chances, [*at, *knobs], redrawn, words, trigger_mode="always_last", queue=False)
+        ui.on([many.click], show_draws, [*at, *knobs, seed], [draws, draws_say], words, queue=False)
+        ui.on([other.input], show_comparison, [kept, other], pair, words, queue=False)
+        ui.on([look.click], show_beams, [*at, width, depth], search, words)
     return page
 
 
-def slider(name: str, low: float, high: float, value: float, step: float, words: Words) -> gr.Slider:
+def one_at_a_time(before: list[gr.events.Dependency], events: list[gr.events.Dependency]) -> None:
+    """Let what comes before each event stop the others. Gradio itself takes only events that were there already."""
+    for at, first in enumerate(before):
+        Context.root_block.fns[first["id"]].cancels = [event["id"] for event in events[:at] + events[at + 1 :]]
+
+
+def slider(name: str, low: float, high: float, value: float, step: float, words: Words) -> ui.Slider:
     """Return a slider with its name and what it does."""
     label, info = words.say(f"generation.{name}"), words.say(f"generation.{name}_hint")
-    return gr.Slider(low, high, value, step=step, label=label, info=info)
+    return ui.Slider(low, high, value, step=step, label=label, info=info)
 
 
-def drawn_chances(step: Step, settings: Settings) -> list[float]:
-    """Return the chance of each alternative under the sliders."""
-    chances = sampling.chances(step.log_probabilities, settings, step.vocabulary)
-    return [float(chances[rank]) if rank < len(chances) else 0.0 for rank in step.ranks]
+def stop_words(typed: object) -> tuple[str, ...]:
+    """Return the words a visitor typed, one a line or with commas between them."""
+    return tuple(word for word in map(str.strip, re.split("[,，\n]", typed)) if word) if isinstance(typed, str) else ()
 
 
-def story_strip(desk: Desk, words: Words) -> list[Token]:
-    """Return the prompt and the story, its tokens tinted by their probability; the chosen one and the fork are marked."""
-    return [Token(desk.story.prompt, note=words.say("generation.yours"))] + [
-        Token(
-            step.text,
-            step.probability,
-            words.say("generation.note", probability=words.percent(step.probability)),
-            marked=number == desk.token or (desk.story.parent is not None and number == desk.story.left_at),
-        )
-        for number, step in enumerate(desk.story.steps)
+def chances_of(step: Step, settings: Settings) -> tuple[list[float], list[str]]:
+    """Return the chance the settings leave each alternative, and the name of the one that shut it out, "" for none."""
+    found = sampling.stages_of(step, settings)
+    last, shut_out = found[-1], sampling.shut_out(found)
+    far = step.vocabulary - len(last.chances)  # tokens nothing is kept of: they are alike
+    shut_far = next(
+        (now.name for before, now in zip(found, found[1:], strict=False) if before.rest > 0 == now.rest), ""
+    )
+    chances = [
+        float(last.chances[rank]) if rank < len(last.chances) else last.rest / max(1, far) for rank in step.ranks
     ]
+    return chances, [shut_out.get(rank, "") if rank < len(last.chances) else shut_far for rank in step.ranks]
 
 
-def branch_menu(desk: Desk, words: Words) -> gr.Radio:
-    """Return the menu of the stories, shown when there is more than one."""
-    choices = []
-    for number, story in enumerate(desk.stories):
-        step = story.steps[story.left_at] if len(story.steps) > story.left_at else None
-        fork = words.say("generation.from", word=step.text.strip()) if story.parent is not None and step else ""
-        choices.append((words.say("generation.branch", number=number + 1, fork=fork), number))
-    return gr.Radio(choices, value=desk.shown, visible=len(choices) > 1)
+def clicked(desk: Desk, index: int, before: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return the story and the place of the token clicked in its strip: of several shown together the one after `before`."""
+    found = groups(desk.story.steps) if desk.story else []
+    if not 1 <= index <= len(found):  # the prompt is the strip's first token
+        return None
+    group = found[index - 1]
+    again = before and before[0] == desk.shown and before[1] in group
+    return desk.shown, group[(group.index(before[1]) + 1) % len(group)] if again else group[0]
 
 
-def story_data(desk: Desk) -> dict:
-    """Return all stories as JSON shows them."""
-    return {
-        "prompt": desk.story.prompt,
-        "text": desk.story.prompt + "".join(step.text for step in desk.story.steps),
-        "shown": desk.shown,
-        "stories": ui.data_of(*desk.stories) if len(desk.stories) > 1 else [ui.data_of(*desk.stories)],
-    }
+def fork_of(story: Story) -> frozenset[int]:
+    """Return the place of a story's own first token, none for a story that left no other."""
+    return frozenset() if story.parent is None else frozenset({story.left_at})
+
+
+def strip_of(story: Story, marked: Collection[int], words: Words) -> list[Token]:
+    """Return a prompt and its story, tokens tinted by their probability."""
+    tokens = [token_of(story.steps, group, marked, words) for group in groups(story.steps)]
+    return [prompt_token(story, words), *tokens]
+
+
+def prompt_token(story: Story, words: Words) -> Token:
+    """Return what the visitor wrote."""
+    return Token(story.prompt, note=words.say("generation.yours"))
+
+
+def token_of(steps: Sequence[Step], group: range, marked: Collection[int], words: Words) -> Token:
+    """Return a token as it is shown, or several that are one character."""
+    chance = together([steps[at] for at in group])
+    note = words.say("generation.note", probability=words.percent(chance))
+    if len(group) > 1:
+        note += "\n" + words.say("generation.note_parts", count=len(group))
+    return Token(steps[group[-1]].text or "…", chance, note, marked=any(at in marked for at in group))
+
+
+def draw_stories(desk: Desk, words: Words) -> charts.Figure | None:
+    """Draw the tree of stories once there are two."""
+    if len(desk.stories) < 2:
+        return None
+    lines = [
+        trees.Line(
+            story.id, story.parent, desk.own_from(story), len(story.steps),
+            words.say("generation.lane", number=story.id, word=story.fork) if story.fork else name_of(story, words),
+            words.say("generation.line", story=name_of(story, words), count=len(story.steps)),
+        )
+        for story in desk.stories
+    ]  # fmt: skip
+    return trees.stories_tree(lines, desk.shown, words.say("generation.axis"))
+
+
+def name_of(story: Story, words: Words) -> str:
+    """Return a story's number and the word at its fork."""
+    key = "generation.story_from" if story.fork else "generation.story_number"
+    return words.say(key, number=story.id, word=story.fork)
+
+
+def others_menu(desk: Desk, words: Words) -> gr.Dropdown:
+    """Return the menu of the stories that are not shown, if there are any."""
+    choices = [(name_of(story, words), story.id) for story in desk.stories if story.id != desk.shown]
+    return gr.Dropdown(choices, value=None, visible=bool(choices))
 
 
 def tell(story: Story, words: Words) -> str:
     """Say how sure the model was of its story, and where it surprised itself."""
     if not story.steps:
         return words.say("generation.ended")
-    chances = np.array([step.probability for step in story.steps])
-    usual = float(np.exp(np.log(np.maximum(chances, 1e-12)).mean()))
-    rarest = story.steps[int(chances.argmin())]
+    rarest = min(story.steps, key=chance_of)
     return words.say(
         "generation.said",
         count=len(story.steps),
-        usual=words.percent(usual),
-        choices=f"{1 / usual:.0f}",
+        choices=shortly(story.perplexity),
+        bits=f"{story.surprise:.1f}",
         word=rarest.text.strip() or "⏎",
         rarest=words.percent(rarest.probability),
     )
 
 
-def tell_rivals(step: Step, drawn: list[float], words: Words) -> str:
-    """Say what the chosen token's rivals were and how many the sliders shut out."""
+def chance_of(step: Step) -> float:
+    """Return a step's probability."""
+    return step.probability
+
+
+def shortly(number: float) -> str:
+    """Return a number with as many digits as one would say."""
+    return f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"
+
+
+def tell_rivals(step: Step, shut_out: list[str], words: Words) -> str:
+    """Say how likely and surprising the chosen token was, and which sliders shut out what; shut_out: as chart marks."""
     chosen = step.alternatives.labels[step.rivals.index(step.token)]
-    first = step.alternatives.labels[0]
-    key = "generation.first_choice" if step.token == step.rivals[0] else "generation.other_choice"
     said = words.say(
-        key,
+        "generation.first_choice" if step.token == step.rivals[0] else "generation.other_choice",
         word=chosen,
         probability=words.percent(step.probability),
-        first=first,
+        bits=f"{step.surprise:.1f}",
+        first=step.alternatives.labels[0],
         best=words.percent(step.alternatives.probabilities[0]),
     )
-    shut_out = sum(chance == 0 for chance in drawn)
-    return said + (" " + words.say("generation.shut_out", count=shut_out) if shut_out else "")
+    counts = Counter(name for name in shut_out if name)
+    if not counts:
+        return said
+    which = [words.say("generation.shut_by", name=name, count=count) for name, count in counts.items()]
+    shut = words.say("generation.shut_out", count=counts.total(), which=words.say("number.comma").join(which))
+    return words.say("generation.both", one=said, two=shut)
+
+
+def tell_draws(labels: tuple[str, ...], came: list[int], kinds: int, others: int, words: Words) -> str:
+    """Say how often the most frequent token came, and how many different ones did."""
+    most = max(range(len(came)), key=came.__getitem__)
+    key = "generation.drew_many" if kinds > 1 or others else "generation.drew_one"
+    return words.say(
+        key, times=f"{limits.DRAWS:,}", word=labels[most], count=f"{came[most]:,}", kinds=f"{kinds + (others > 0):,}"
+    )
+
+
+def tell_one(story: Story, words: Words) -> str:
+    """Say how surprising a story is."""
+    if not story.steps:
+        return words.say("generation.ended")
+    return words.say(
+        "generation.one",
+        story=name_of(story, words),
+        usual=words.percent(story.usual),
+        choices=shortly(story.perplexity),
+        bits=f"{story.surprise:.1f}",
+    )
+
+
+def tell_comparison(one: Story, other: Story, words: Words) -> str:
+    """Say what two stories share, where they part, and which one the model finds likelier."""
+    count = shared(one, other)
+    parted = [story.steps[count].text.strip() if len(story.steps) > count else "" for story in (one, other)]
+    key = "generation.part" if all(parted) else "generation.part_end"
+    said = words.say(key, count=count, one=parted[0], other=parted[1])
+    if not one.steps or not other.steps or one.surprise == other.surprise:
+        return said
+    likelier = min(one, other, key=surprise_of)
+    return words.say("generation.both", one=said, two=words.say("generation.likelier", number=likelier.id))
+
+
+def surprise_of(story: Story) -> float:
+    """Return a story's usual surprise."""
+    return story.surprise
+
+
+def draw_beams(found: Beams, before: str, words: Words) -> charts.Figure:
+    """Draw a beam search; before: the text it goes on from."""
+    notes = [
+        words.say(
+            "generation.beam", word=beam.label, probability=words.percent(beam.probability),
+            together=words.percent(beam.together),
+        )
+        for beam in found.beams
+    ]  # fmt: skip
+    return trees.beams_tree(found, before.split()[-1], notes)
+
+
+def tell_beams(found: Beams, words: Words) -> str:
+    """Say which way on is likeliest together, and whether taking the likeliest token each time finds it."""
+    if not found.best:
+        return words.say("generation.ended")
+    best = found.way(found.best[0])
+    greedy = greedy_way(found)
+    said = words.say(
+        "generation.best_way", way=way_text(found, best), together=words.percent(found.beams[best[-1]].together)
+    )
+    facts = {"way": way_text(found, greedy), "together": words.percent(found.beams[greedy[-1]].together)}
+    key = "same" if greedy == best else "less" if len(greedy) >= len(best) or found.beams[greedy[-1]].ended else "left"
+    return words.say("generation.both", one=said, two=words.say(f"generation.greedy_{key}", **facts))
+
+
+def greedy_way(found: Beams) -> tuple[int, ...]:
+    """Return the way that takes the likeliest token each time, as far as the search went along it."""
+    way: tuple[int, ...] = ()
+    while True:
+        on = [at for at, beam in enumerate(found.beams) if beam.parent == (way[-1] if way else None)]
+        if not on:
+            return way
+        way = (*way, max(on, key=[beam.probability for beam in found.beams].__getitem__))
+
+
+def way_text(found: Beams, way: tuple[int, ...]) -> str:
+    """Return what a way says."""
+    return "".join(found.beams[number].text for number in way).strip()
 
 
 if __name__ == "__main__":

@@ -31,10 +31,15 @@ class LeftOut:
     text: str  # "… 1,203 tokens before"
 
 
+class Drawn(str):
+    """Tokens as the HTML of a strip, made by TokenStrip.draw: it is shown as it is."""
+
+
 class TokenStrip(gr.HTML):
     """Shows a sequence of Token; `.select` hands the handler a gr.SelectData whose evt.index is the token's place.
 
-    A strip may begin and end with LeftOut. With `lines`, what a token looks at is drawn.
+    A strip may begin and end with LeftOut. With `lines`, what a token looks at is drawn. With `choose`, the page marks the
+    token that is clicked, and keeps the mark while the strip grows.
 
     layout: "story" joins the tokens into prose; "words" sets them apart.
     scale: "probability" is calm where the model was sure and warm where it was not; "push" runs from −1 (against) to
@@ -47,6 +52,7 @@ class TokenStrip(gr.HTML):
         value: Sequence[Token | LeftOut] | None = None,
         *,
         lines: bool = False,
+        choose: bool = False,
         layout: Literal["story", "words"] = "story",
         scale: Literal["probability", "push", "attention"] = "probability",
         empty: str = "",
@@ -61,19 +67,25 @@ class TokenStrip(gr.HTML):
             apply_default_css=False,
             look=f"gb-{layout} gb-by-{scale}{' gb-lined' if lines else ''}",
             lines=lines,
+            choose=choose,
             empty=escape(empty),
             **kwargs,
         )
 
-    def postprocess(self, value: Sequence[Token | LeftOut] | None) -> str:
+    def draw(self, value: Sequence[Token | LeftOut], before: Drawn | None = None) -> Drawn:
+        """Return tokens as HTML, after those that are drawn already: a strip that grows is not drawn anew."""
         # Nothing but tokens, one after the other: a longer story's HTML extends a shorter one's, and only the rest is sent.
-        first = next((token for token in value or () if isinstance(token, Token)), None)
-        return "".join(
+        first = None if before else next((token for token in value if isinstance(token, Token)), None)
+        drawn = "".join(
             mark_up(token, self.layout, first=token is first)
             if isinstance(token, Token)
             else f"<span class=gb-more>{escape(token.text)}</span>"
-            for token in value or ()
+            for token in value
         )
+        return Drawn((before or "") + drawn)
+
+    def postprocess(self, value: Sequence[Token | LeftOut] | Drawn | None) -> str:
+        return str(value if isinstance(value, Drawn) else self.draw(value or ()))
 
     def example_payload(self) -> str:
         return ""

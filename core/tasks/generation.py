@@ -1,7 +1,7 @@
 """Text generation: a prompt in, a story out, token by token, with all that each token could have been."""
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -45,19 +45,10 @@ def generate(
         ids, mask = left["input_ids"][0].tolist(), left["attention_mask"][0].tolist()
         length = min(settings.length, room)
         forced = known_tokens(model, forced[:length])
-        numbers = torch.rand(
-            length, dtype=torch.float64, generator=torch.Generator().manual_seed(settings.seed)
-        ).numpy()
-        writer = Writer(model, ids, Spelling(model.tokenizer, encoded.ids))
-        ends = ends_of_text(model)
-        known, rows = reader.begin(ids, mask, forced)
-        waiting = deque(rows)
+        writer = Writer(model, encoded.ids, ids, settings, forced)
+        waiting = deque(reader.begin(ids, mask, forced, writer))
         for at in range(length):
-            if at < len(known):
-                step = writer.again(known[at])
-            else:
-                said = waiting.popleft() if waiting else reader.read(steps[-1].token)
-                step = writer.write(said, settings, numbers[at], forced[at] if at < len(forced) else None, ends)
+            step = waiting.popleft() if waiting else reader.read(steps[-1].token)
             if step is None:
                 return
             steps.append(step)
@@ -79,30 +70,34 @@ def known_tokens(model: Model, tokens: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class Writer:
-    """Picks a story's tokens and makes their records."""
+    """Picks a story's tokens, one after the other, and makes their records."""
 
-    def __init__(self, model: Model, ids: Sequence[int], spelling: Spelling):
-        """ids: of the prompt."""
-        self._tokenizer, self._spelling = model.tokenizer, spelling
+    def __init__(
+        self, model: Model, typed: Sequence[int], read: Sequence[int], settings: Settings, forced: Sequence[int]
+    ):
+        """typed: the prompt's tokens; read: the same as the network reads them, with blanks for what is hidden."""
+        generator = torch.Generator().manual_seed(settings.seed)
+        self._numbers = iter(torch.rand(settings.length + 1, dtype=torch.float64, generator=generator).tolist())
+        self._forced, self._settings, self._ends = iter(forced), settings, ends_of_text(model)
+        self._tokenizer, self._spelling = model.tokenizer, Spelling(model.tokenizer, typed)
         self._held = np.zeros(model.network.config.get_text_config().vocab_size, bool)  # tokens the text holds already
-        self._held[list(ids)] = True
+        self._held[list(read)] = True
 
     def again(self, step: Step) -> Step:
-        """Write a token whose record is known."""
+        """Write the next token, whose record is known."""
+        next(self._numbers), next(self._forced)
         self._spelling.add(step.token)
         self._held[step.token] = True
         return step
 
-    def write(
-        self, said: Said, settings: Settings, number: float, forced: int | None, ends: Collection[int]
-    ) -> Step | None:
-        """Return the record of the next token: the forced one, or the one a number from 0 to 1 falls on; None at an end."""
-        logs = said.log_probabilities  # (vocabulary)
-        token = forced
+    def write(self, said: Said) -> Step | None:
+        """Return the record of the next token: the forced one, or one that is drawn; None where the text ends."""
+        logs, settings = said.log_probabilities, self._settings  # (vocabulary)
+        number, token = next(self._numbers), next(self._forced, None)
         if token is None:
             repeats = np.flatnonzero(self._held) if settings.repetition > 1 else ()
             token = sampling.draw(number, sampling.chances(logs, settings, len(logs), said.offset, repeats))
-        if token in ends:
+        if token in self._ends:
             return None
         kept = np.argpartition(-logs, min(limits.RIVALS_KEPT, len(logs)) - 1)[: limits.RIVALS_KEPT]
         kept = kept[np.argsort(-logs[kept])]  # the likeliest first

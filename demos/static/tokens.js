@@ -1,9 +1,38 @@
-// Reports clicks on tokens, moves the focus between them and shows their notes. Gradio runs this once a mount, with element
-// and trigger in scope. Listeners sit on the strip's parent, which stays, so every update of the tokens keeps them.
+// Shows tokens, reports clicks on them, moves the focus between them and shows their notes. Gradio runs this once a mount, with
+// element, props, trigger and watch in scope. tokens.html has no ${value}: a strip that grows gets what is new and no more, so
+// that a long story streams as fast as a short one; else what stays the same stays, and with it the focus.
 const strip = () => element.querySelector('.gb-tokens');
+const become = (old, made) => {
+  if (old.isEqualNode(made)) return;
+  if (old.className !== made.className) return old.replaceWith(made);
+  for (const {name} of [...old.attributes]) if (name !== 'tabindex' && !made.hasAttribute(name)) old.removeAttribute(name);
+  for (const {name, value} of made.attributes) old.setAttribute(name, value);
+  old.innerHTML = made.innerHTML;
+};
+let shown = '';
+const draw = () => {
+  const html = props.value ?? '', box = strip();
+  if (shown && html.startsWith(shown)) box.insertAdjacentHTML('beforeend', html.slice(shown.length));
+  else {
+    const made = document.createElement('template'), old = [...box.children];
+    made.innerHTML = html;
+    const fresh = [...made.content.children];
+    old.slice(fresh.length).forEach(one => one.remove());
+    fresh.forEach((one, at) => old[at] ? become(old[at], one) : box.append(one));
+  }
+  shown = html;
+};
+draw();
+watch(['value'], draw);
+
 const tokenAt = event => event.target.closest?.('.gb-token');
 const tokens = () => [...strip()?.querySelectorAll(':scope > .gb-token') ?? []]; // not what says how many are left out
 const choose = token => trigger('select', {index: tokens().indexOf(token), value: token.textContent});
+const press = token => { // shown at once, whatever the server is busy with
+  if (!props.choose) return;
+  strip().querySelectorAll('[aria-pressed]').forEach(one => one.removeAttribute('aria-pressed'));
+  token.setAttribute('aria-pressed', true);
+};
 const near = (token, way) => { // the next token, over what is none
   do token = token?.[way]; while (token && !token.matches('.gb-token'));
   return token;
@@ -18,6 +47,7 @@ element.addEventListener('click', event => {
   const token = tokenAt(event);
   if (!token) return;
   focus(token);
+  press(token);
   choose(token);
 });
 element.addEventListener('keydown', event => {
@@ -27,7 +57,7 @@ element.addEventListener('keydown', event => {
     ArrowRight: near(token, 'nextElementSibling'), ArrowLeft: near(token, 'previousElementSibling'),
     Home: tokens()[0], End: tokens().at(-1),
   }[event.key];
-  if (event.key === 'Enter' || event.key === ' ') choose(token);
+  if (event.key === 'Enter' || event.key === ' ') press(token), choose(token);
   else if (event.key === 'Escape') hide();
   else if (next) focus(next);
   else return;

@@ -41,7 +41,12 @@ FIGURES = {
     "ranking_bars": lambda: charts.ranking_bars(RANKING, rest="all else"),
     "rankings_bars": lambda: charts.rankings_bars([RANKING, RANKING], ["<b>one", "two"], "all else"),
     "compared_bars": lambda: charts.compared_bars(["he", "she"], [[0.6, 0.1], [0.3, 0.4]], ("a", "b")),
-    "step_bars": lambda: charts.step_bars(STEP, [0.7, 0.3, 0, 0], ("model", "sliders"), "all else"),
+    "step_bars": lambda: charts.step_bars(
+        STEP, [0.7, 0.3, 0, 0], ("model", "sliders"), "all else", ["", "", "<b>", "k"]
+    ),
+    "draws_bars": lambda: charts.draws_bars(
+        RANKING.labels, [7, 2, 0, 0], [0.7, 0.3, 0, 0], 10, ("came", "<b>"), "all else"
+    ),
     "saliency_bars": lambda: charts.saliency_bars(SALIENCY, MEASURES),
     "verdicts_histogram": lambda: charts.verdicts_histogram([RANKING] * 3, "<s>", "how sure"),
     "patch_map": lambda: charts.patch_map(PICTURE, PATCHES, frozenset({0, 3}), [["<b>"] * 2] * 3),
@@ -154,6 +159,20 @@ def test_a_step_shows_the_model_and_the_sliders_each_with_its_rest():
     assert list(own.x) == pytest.approx([*RANKING.probabilities, RANKING.rest])
     assert list(sliders.x) == pytest.approx([0.7, 0.25, 0, 0, 0.05])
     assert [text == "✕" for text in sliders.text] == [False, False, True, True, False]
+
+
+def test_a_step_marks_the_chosen_token_and_says_what_shut_out_the_others():
+    drawn = charts.step_bars(STEP, [0.7, 0.3, 0, 0], ("model", "sliders"), "all else", ["", "", "top-k", "top-p"])
+    assert list(drawn.data[1].text)[2:4] == ["✕ top-k", "✕ top-p"]
+    assert [name for name in drawn.layout.yaxis.ticktext if "▸" in name] == ["<b>▸ tea</b>"]
+
+
+def test_draws_show_counts_beside_what_is_to_be_expected_and_leave_out_what_has_no_chance():
+    drawn = charts.draws_bars(["a", "b", "c"], [60, 25, 0], [0.5, 0.3, 0.0], 100, ("came", "chance"), "all else")
+    came, expected = drawn.data
+    assert list(drawn.layout.yaxis.ticktext) == ["a", "b", "all else"]
+    assert list(came.x) == pytest.approx([0.6, 0.25, 0.15]) and list(came.text) == ["60", "25", "15"]
+    assert list(expected.x) == pytest.approx([0.5, 0.3, 0.2]) and list(expected.text) == ["50", "30", "20"]
 
 
 def test_saliency_keeps_its_numbers_and_its_directions():

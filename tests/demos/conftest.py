@@ -20,6 +20,8 @@ from core.errors import NoSuchPart
 from core.results import (
     Answer,
     Attention,
+    Beam,
+    Beams,
     Filling,
     Gaze,
     Habit,
@@ -80,6 +82,7 @@ class FakeRun:
         self.answers = {
             "fill_mask": filling, "judge": verdict, "judge_all": rankings, "answer": answer, "attend": attention,
             "cover_patches": cover, "look": gaze, "lens": lens, "generate": self.story, "explain_step": reasons,
+            "beams": look_ahead,
         }  # fmt: skip
 
     def __call__(self, task, model_name: str, *inputs):
@@ -106,6 +109,17 @@ def step(token: int) -> Step:
         VOCABULARY[token], token, CHANCES[token], Ranking(tuple(map(repr, VOCABULARY)), CHANCES),
         rivals=tuple(range(7)), log_probabilities=np.log(np.float32(CHANCES)), ranks=tuple(range(7)), vocabulary=7,
     )  # fmt: skip
+
+
+def look_ahead(prompt: str, tokens: tuple[int, ...] = (), width: int = 3, depth: int = 5) -> Beams:
+    """Weigh two ways on at every depth, keep the one that goes on with " ran", and drop "."."""
+    beams = []
+    for at in range(depth):
+        before = 2 * (at - 1) if at else None
+        for token, kept in ((1, True), (3, False)):
+            chance = 0.5 if kept else 0.25
+            beams.append(Beam(before, at, token, VOCABULARY[token], VOCABULARY[token], chance, 0.5**at * chance, kept))
+    return Beams(tuple(beams), width, (2 * (depth - 1),))
 
 
 def filling(text: str, count: int = 10, what_if: WhatIf = WhatIf(), why: bool = True) -> Filling:
@@ -242,9 +256,9 @@ class Tab:
         event = self.events[name]
         return self.named(event, event.fn(*inputs, *clicked))
 
-    def stream(self, name: str, *inputs, click=None) -> Iterator[dict]:
+    def stream(self, name: str, *inputs, click=None, value=None) -> Iterator[dict]:
         """Call a handler that streams."""
-        clicked = () if click is None else (gr.SelectData(None, {"index": click, "value": None}),)
+        clicked = () if click is None else (gr.SelectData(None, {"index": click, "value": value}),)
         event = self.events[name]
         for found in event.fn(*inputs, *clicked):
             yield self.named(event, found)
