@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 
 import torch
@@ -46,7 +47,7 @@ def search(
     ways, cache, new = [beginning(model, ids, tokens, depth)], None, [[*ids, *tokens]]
     beams: list[Beam] = []
     for at in range(depth):
-        likeliest, cache = look(model, new, cache, width + DROPPED)
+        likeliest, cache = model.run(partial(look, model, new, cache, width + DROPPED))
         found = [
             Way(None, way, row, token, chance, way.total + chance, ended=token in ends)
             for row, (way, pairs) in enumerate(zip(going_on(ways), likeliest, strict=True))
@@ -89,12 +90,11 @@ def look(model: Model, new: list[list[int]], cache, count: int) -> tuple[list[li
 
     new: int[way, token], what the cache has not seen.
     """
-    with model.turn():
-        ids = torch.tensor(new, device=model.device.place)
-        output = model.network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logs = output.logits[:, -1].float().log_softmax(-1)  # (way, vocabulary)
-        best = logs.topk(min(count, logs.shape[-1]))
-        values, tokens = best.values.tolist(), best.indices.tolist()
+    ids = torch.tensor(new, device=model.device.place)
+    output = model.network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    logs = output.logits[:, -1].float().log_softmax(-1)  # (way, vocabulary)
+    best = logs.topk(min(count, logs.shape[-1]))
+    values, tokens = best.values.tolist(), best.indices.tolist()
     return [list(zip(*pair, strict=True)) for pair in zip(tokens, values, strict=True)], output.past_key_values
 
 

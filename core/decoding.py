@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from time import sleep
 from typing import Protocol
 
@@ -67,11 +68,14 @@ class Alone:
         self._mask += [1] * len(tokens)
         model, cache = self._model, {} if self._cache is None else {"past_key_values": self._cache}
         inputs = model.inputs(input_ids=[*ids, *tokens] if cache else self._ids, attention_mask=self._mask)
-        with model.turn(), attention.watch(model.network, silenced=self._silenced):
-            output = model.network(**inputs, **cache, use_cache=True)
-            rows = rows_of(output.logits[0, -wanted:])
-        self._cache = getattr(output, "past_key_values", None)
-        return [self._writer.write(said) for said in rows]
+
+        def look() -> list[Said]:
+            with attention.watch(model.network, silenced=self._silenced):
+                output = model.network(**inputs, **cache, use_cache=True)
+            self._cache = getattr(output, "past_key_values", None)
+            return rows_of(output.logits[0, -wanted:])
+
+        return [self._writer.write(said) for said in model.run(look)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class Kept:
 
     ids: tuple[int, ...]  # of its prompt
     steps: tuple[Step, ...]
-    columns: tuple[Tensor, ...]  # of each layer keys and values, (token, head, size): of all but perhaps its last token
+    columns: tuple[Tensor, ...]  # of each layer keys and values, (head, token, size): of all but perhaps its last token
 
     @property
     def bytes(self) -> int:
@@ -108,7 +112,6 @@ class Seat:
         self.todo: deque[int] = deque()  # tokens that wait to be read
         self.wanted = 1  # steps wanted, of the last of these
         self.steps: list[Step | None] = []  # as they are written
-        self.ticket = threading.Event()
         self.row = table.sit(self)
 
     def begin(
@@ -139,13 +142,7 @@ class Seat:
     def _read(self, tokens: Sequence[int], wanted: int) -> list[Step | None]:
         self.steps, self.wanted = [], wanted
         self._table.ask(self, tokens)
-        try:
-            while self.todo:
-                with self._model.turn(self.ticket):
-                    if self.todo:  # else it was served by somebody else's pass
-                        self._table.serve(self)
-        finally:
-            self.todo.clear()
+        self._model.run(partial(self._table.read, self))
         return self.steps
 
 
@@ -155,7 +152,7 @@ class Table:
     def __init__(self, model: Model):
         self._network, self._device = model.network, model.device
         self._seats: list[Seat | None] = []  # by row
-        self._columns: list[Tensor] = []  # of each layer keys and values, (row, column, head, size)
+        self._columns: list[Tensor] = []  # of each layer keys and values, (row, head, column, size)
         self._kept: list[Kept] = []  # least recently used first
         self._last: list[Seat] = []  # those served by the last pass over single tokens
         self._guard = threading.RLock()
@@ -210,10 +207,18 @@ class Table:
                 self._kept.pop(0)
 
     @torch.inference_mode()
-    def serve(self, first: Seat) -> None:
-        """Read what a story waits for, in the same pass what others wait for, and write what comes next of all.
+    def read(self, seat: Seat) -> None:
+        """Read what a story waits for, unless somebody else's pass has read it. At the device."""
+        try:
+            while seat.todo:
+                self._serve(seat)
+        finally:
+            seat.todo.clear()
 
-        Its caller holds the device; the others sleep meanwhile, or all would fight for the interpreter.
+    def _serve(self, first: Seat) -> None:
+        """Read for a story, in the same pass for others that wait, and write what comes next of all.
+
+        They all sleep meanwhile, or they would fight for the interpreter.
         """
         if first.length:
             self._await(self._back, limits.NEXT_PAUSE)
@@ -227,9 +232,6 @@ class Table:
                 if seat is not first and sum(len(one.todo) for one in [*waiting, seat]) <= limits.PASS_TOKENS:
                     waiting.append(seat)
             self._read_prompts(waiting)
-        for seat in waiting:
-            if not seat.todo:
-                self._device.queue.dismiss(seat.ticket)
 
     def _await(self, seats: Callable[[], list[Seat]], seconds: float) -> None:
         """Let stories come along that are about to ask for a token; the pause is too short to be felt."""
@@ -259,11 +261,13 @@ class Table:
         for seat in waiting:
             ids[seat.row - low], slots[seat.row - low] = seat.todo[0], seat.length + 1
         used = max(slots) + 1
-        columns = [column[low:high, :used] for column in self._columns]
+        columns = [column[low:high, :, :used] for column in self._columns]
         inputs = [torch.tensor(one, device=columns[0].device) for one in (ids, slots)]
         found, offsets = self._next(*inputs, *columns)
         found, offsets = found.cpu().numpy(), offsets[:, 0].tolist()
         for seat in waiting:
+            if not seat.todo:  # it gave up waiting
+                continue
             seat.todo.popleft()
             seat.length += 1
             seat.steps.append(seat.writer.write(Said(found[seat.row - low], offsets[seat.row - low])))
@@ -288,47 +292,45 @@ class Table:
             logits_to_keep=torch.tensor([at for one in wanted for at in one], device=device),
         )
         rows = deque(rows_of(output.logits[0]))
-        found = [part[0].transpose(0, 1) for layer in cache.layers for part in (layer.keys, layer.values)]
+        found = [part[0] for layer in cache.layers for part in (layer.keys, layer.values)]
         self._make_room(max(lengths), found)
         for seat, end, length in zip(waiting, ends, lengths, strict=True):
-            for column, part in zip(self._columns, found, strict=True):  # (token, head, size)
-                column[seat.row, 1 : 1 + length] = part[end - length : end]
+            for column, part in zip(self._columns, found, strict=True):  # (head, token, size)
+                column[seat.row, :, 1 : 1 + length] = part[:, end - length : end]
             seat.steps = [seat.writer.write(rows.popleft()) for _ in range(seat.wanted)]
             seat.todo.clear()
             seat.length = length
 
     def _make_room(self, tokens: int, like: Sequence[Tensor]) -> None:
-        """Make the columns hold all rows and so many tokens. like: of each layer keys and values, (token, head, size)."""
+        """Make the columns hold all rows and so many tokens. like: of each layer keys and values, (head, token, size)."""
         with self._guard:
             rows, width = len(self._seats), rounded(tokens + 1)
             if self._columns:
-                rows, width = max(rows, len(self._columns[0])), max(width, self._columns[0].shape[1])
-                if (rows, width) == self._columns[0].shape[:2]:
+                rows, width = max(rows, len(self._columns[0])), max(width, self._columns[0].shape[2])
+                if (rows, width) == self._columns[0].shape[::2]:
                     return
             old = self._columns
-            shapes = [one.shape[-2:] for one in old or like]
-            like = (old or like)[0]
-            self._columns = [like.new_zeros(rows, width, *shape) for shape in shapes]
+            self._columns = [one.new_zeros(rows, one.shape[-3], width, one.shape[-1]) for one in old or like]
             for new, before in zip(self._columns, old, strict=False):
-                new[: before.shape[0], : before.shape[1]] = before
+                new[: before.shape[0], :, : before.shape[2]] = before
 
     def _restore(self, seat: Seat) -> None:
         """Put what is kept of another story in a story's row, as far as the two are the same."""
         for column, part in zip(self._columns, seat.kept.columns, strict=True):
-            column[seat.row, 1 : 1 + seat.length] = part[: seat.length]
+            column[seat.row, :, 1 : 1 + seat.length] = part[:, : seat.length]
         seat.kept = None
 
     @torch.inference_mode()
     def columns_of(self, seat: Seat) -> tuple[Tensor, ...]:
-        """Return a copy of a story's keys and values, (token, head, size)."""
+        """Return a copy of a story's keys and values, (head, token, size)."""
         with self._guard:
-            return tuple(column[seat.row, 1 : 1 + seat.length].clone() for column in self._columns)
+            return tuple(column[seat.row, :, 1 : 1 + seat.length].clone() for column in self._columns)
 
     def prepare(self) -> None:
         """Make the pass over single tokens faster. On a processor: a card has other ways."""
         if self._network.device.type == "cpu" and self._next is self._plain:
-            with suppress(TooBusy), self._device.queue.turn():  # others watch and change the network in their turns
-                self._next = traced(self._plain)
+            with suppress(TooBusy):
+                self._next = self._device.queue.run(partial(traced, self._plain))
 
 
 def rounded(columns: int) -> int:

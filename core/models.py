@@ -2,12 +2,13 @@
 
 import os
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import transformers
@@ -21,48 +22,38 @@ from core.halves import HalfLinear
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 ROOT = Path(__file__).parent.parent
+T = TypeVar("T")
 
 
 class Queue:
-    """A lock that is handed over in the order in which it was asked for."""
+    """What is to be worked out on a device, one thing after the other, in the order in which it was asked for.
+
+    All of it runs in one thread of the device's own: OpenMP keeps helpers for every thread that ever multiplied anything, and
+    where there are more of these than processors each small step takes several times as long.
+    """
 
     def __init__(self):
-        self._guard = threading.Lock()
-        self._waiting: deque[threading.Event] = deque()  # the first one has its turn
+        self._thread = ThreadPoolExecutor(1, "device")
         self.served = 0  # turns that came
 
-    @contextmanager
-    def turn(self, seconds: float = limits.TURN_SECONDS, ticket: threading.Event | None = None) -> Iterator[None]:
-        """Wait for one's turn and hold it.
+    def run(self, work: Callable[[], T], seconds: float = limits.TURN_SECONDS) -> T:
+        """Wait for one's turn, and return what comes of the work; gradients are on where they are on for the caller.
 
-        ticket: what calls one up, by which one can be dismissed too.
-        Raises TooBusy when it does not come in time.
+        Raises TooBusy when the turn does not come in time, and whatever the work raises.
         """
-        mine = ticket or threading.Event()
-        mine.clear()
-        with self._guard:
-            self._waiting.append(mine)
-            if self._waiting[0] is mine:
-                mine.set()
+        modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+        turn = self._thread.submit(self._serve, work, *modes)
         try:
-            if not mine.wait(seconds):
-                raise TooBusy(seconds=int(seconds))
-            self.served += 1
-            yield
-        finally:
-            with self._guard:
-                if mine in self._waiting:
-                    first = self._waiting[0] is mine
-                    self._waiting.remove(mine)
-                    if first and self._waiting:
-                        self._waiting[0].set()
+            return turn.result(seconds)
+        except TimeoutError:
+            if turn.cancel():
+                raise TooBusy(seconds=int(seconds)) from None
+            return turn.result()  # it has begun
 
-    def dismiss(self, ticket: threading.Event) -> None:
-        """Let somebody go at once who waits behind others, and no longer needs the device."""
-        with self._guard:
-            if ticket in self._waiting and self._waiting[0] is not ticket:
-                self._waiting.remove(ticket)
-                ticket.set()
+    def _serve(self, work: Callable[[], T], inference: bool, gradients: bool) -> T:
+        self.served += 1
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+            return work()
 
 
 @dataclass(frozen=True)
@@ -126,9 +117,9 @@ class Model:
                 bounds.append(module.num_embeddings - module.padding_idx - 1)  # RoBERTa counts from there
         return min(bounds)
 
-    def turn(self, ticket: threading.Event | None = None):
-        """Wait for the device: `with model.turn():` around one forward pass."""
-        return self.device.queue.turn(ticket=ticket)
+    def run(self, work: Callable[[], T]) -> T:
+        """Work something out at the device when one's turn comes: one look, or one step of a story. As Queue.run."""
+        return self.device.queue.run(work)
 
     def inputs(self, **arrays: object) -> dict[str, torch.Tensor]:
         """Return tensors on the device, a batch dimension in front of plain lists, fractions as exact as the network."""

@@ -25,8 +25,8 @@ class Said:
 def said_by(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return log-probabilities in float32, (..., vocabulary), and what they lack to be the logits, (..., 1)."""
     logits = logits.float()
-    offset = logits.logsumexp(-1, keepdim=True)
-    return logits - offset, offset
+    found = logits.log_softmax(-1)
+    return found, logits[..., :1] - found[..., :1]
 
 
 def rows_of(logits: Tensor) -> list[Said]:
@@ -39,22 +39,22 @@ class Slots(Cache):
     """Keys and values of one more token for each of several stories, written into the columns they are handed."""
 
     def __init__(self, columns: Sequence[Tensor], slots: Tensor):
-        """columns: of each layer the keys and the values, (row, column, head, size); slots: (row), the column to write."""
+        """columns: of each layer the keys and the values, (row, head, column, size); slots: (row), the column to write."""
         self.columns, self.slots, self.layers = columns, slots, []
 
     def update(self, key: Tensor, value: Tensor, layer: int, *others, **options) -> tuple[Tensor, Tensor]:
         """Write (row, head, 1, size) in its columns and return all of them, (row, head, column, size)."""
         keys, values = self.columns[2 * layer], self.columns[2 * layer + 1]
         rows = torch.arange(self.slots.shape[0], device=self.slots.device)
-        keys[rows, self.slots] = key[:, :, 0]
-        values[rows, self.slots] = value[:, :, 0]
-        return keys.transpose(1, 2), values.transpose(1, 2)
+        keys[rows, :, self.slots] = key[:, :, 0]
+        values[rows, :, self.slots] = value[:, :, 0]
+        return keys, values
 
     def get_seq_length(self, layer: int = 0) -> int:
         return 0
 
     def get_mask_sizes(self, *others, **options) -> tuple[int, int]:
-        return self.columns[0].shape[1], 0
+        return self.columns[0].shape[2], 0
 
 
 class Next(nn.Module):
@@ -70,12 +70,12 @@ class Next(nn.Module):
         ids, slots: (row), the tokens and the columns they go to; the first token of a story is in column 1. A row that
         nobody waits for writes to column 0, which no story reads. columns: see Slots.
         """
-        places = torch.arange(columns[0].shape[1], device=ids.device)
+        places = torch.arange(columns[0].shape[2], device=ids.device)
         seen = (places >= slots.clamp(max=1)[:, None]) & (places <= slots[:, None])  # (row, column)
         output = self.network(
             input_ids=ids[:, None],
             position_ids=(slots - 1).clamp(min=0)[:, None],
-            attention_mask=seen[:, None, None],
+            attention_mask=torch.where(seen, 0.0, -torch.inf)[:, None, None],
             past_key_values=Slots(columns, slots),
             use_cache=True,
         )
@@ -87,10 +87,10 @@ def traced(run: Next) -> Callable:
     """Return the pass without Python's share of it, where that says the same; else the pass itself."""
     cache = DynamicCache(config=run.network.config)
     run.network(input_ids=torch.tensor([[0, 1]]), past_key_values=cache, use_cache=True)
-    shapes = [part.shape[1:2] + part.shape[3:] for layer in cache.layers for part in (layer.keys, layer.values)]
+    parts = [part for layer in cache.layers for part in (layer.keys, layer.values)]  # (1, head, token, size)
     generator = torch.Generator().manual_seed(0)
     few, more = (
-        [torch.randn(rows, columns, *shape, generator=generator) for shape in shapes]
+        [torch.randn(rows, part.shape[1], columns, part.shape[3], generator=generator) for part in parts]
         for rows, columns in ((2, 24), (3, 32))
     )
     ids, slots = torch.tensor([3, 5, 7]), torch.tensor([9, 0, 30])

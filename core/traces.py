@@ -5,6 +5,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -68,12 +69,17 @@ def trace(model: Model, encoded: Encoded, what_if: WhatIf) -> Trace:
 
 @torch.inference_mode()
 def read(model: Model, encoded: Encoded, what_if: WhatIf) -> Trace:
-    """Read a text once and keep what its attention was asked."""
+    """Read a text once, in one turn at the device, and keep what its attention was asked."""
+    return model.run(partial(read_now, model, encoded, what_if))
+
+
+def read_now(model: Model, encoded: Encoded, what_if: WhatIf) -> Trace:
+    """Read a text at the device."""
     network = model.network
     inputs = model.inputs(input_ids=encoded.ids, attention_mask=encoded.mask(what_if.hidden_tokens))
     asked = place_asked(model, encoded.ids)
     wanted = Wanted("encoder" if network.config.is_encoder_decoder else "text", layers=())
-    with model.turn(), attention.watch(network, wanted, what_if.silenced_heads, keep=True) as probe:
+    with attention.watch(network, wanted, what_if.silenced_heads, keep=True) as probe:
         logits = ask(model, inputs, [] if asked is None else [asked])
     if not probe.calls or any(call.tokens != len(encoded.ids) for call in probe.calls.values()):
         raise AttentionUnreadable(name=model.card.name)

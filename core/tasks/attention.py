@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from core import attention, gaze, layers, limits, reading
 from core.errors import AttentionUnreadable, NoSuchPart, TextTooLong
@@ -88,8 +89,12 @@ def lens(model: Model, text: str, first: int = 0, what_if: WhatIf = WhatIf()) ->
     first = max(0, min(first, tokens - limits.LENS_TOKENS))
     places = range(first, min(tokens, first + limits.LENS_TOKENS))
     inputs = model.inputs(input_ids=encoded.ids, attention_mask=encoded.mask(what_if.hidden_tokens))
-    with model.turn(), attention.watch(model.network, silenced=what_if.silenced_heads):
-        chances = probabilities(layers.say_all(model.network, inputs, places)).cpu()  # (layer, place, vocabulary)
+
+    def look() -> Tensor:
+        with attention.watch(model.network, silenced=what_if.silenced_heads):
+            return probabilities(layers.say_all(model.network, inputs, places)).cpu()  # (layer, place, vocabulary)
+
+    chances = model.run(look)
     name = partial(token_label, model.tokenizer)
     rankings = tuple(tuple(rank(place, name, limits.LOOKED_AT) for place in layer) for layer in chances)
     return Lens(tuple(encoded.shown[place] for place in places), tuple(places), rankings)

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from core import attention, limits, sampling
 from core.beams import search
@@ -13,7 +14,7 @@ from core.decoding import Said, open_story
 from core.errors import NoSuchPart, TextTooLong
 from core.models import Model
 from core.rankings import probabilities, rank
-from core.results import Beams, Ranking, Settings, Step, Verdict, WhatIf
+from core.results import Beams, Ranking, Saliency, Settings, Step, Verdict, WhatIf
 from core.saliency import explain, hide
 from core.tokens import FIRST_CJK, Encoded, Spelling, encode_prompt, token_label
 
@@ -149,10 +150,14 @@ def explain_step(
     words, shown = words[-limits.COVERED_WORDS :], shown[-limits.COVERED_WORDS :]
     inputs = hide(model, model.inputs(input_ids=ids, attention_mask=[1] * len(ids)), words, what_if.hidden_tokens)
     name = partial(token_label, model.tokenizer)
-    with model.turn():
+
+    def look() -> tuple[Tensor, Saliency | None]:
         with attention.watch(model.network, silenced=what_if.silenced_heads):
             chances = probabilities(model.network(**inputs, logits_to_keep=1).logits)[0, -1].cpu()  # (vocabulary,)
-        reasons = explain(model, inputs, words, shown, last, name(last), -1, what_if.silenced_heads) if why else None
+        silenced = what_if.silenced_heads
+        return chances, explain(model, inputs, words, shown, last, name(last), -1, silenced) if why else None
+
+    chances, reasons = model.run(look)
     ranking = rank(chances, name, limits.RIVALS_KEPT)
     if chances[last] < ranking.probabilities[-1]:
         ranking = Ranking((*ranking.labels, name(last)), (*ranking.probabilities, float(chances[last])))

@@ -33,14 +33,17 @@ def fill_mask(
     inputs = model.inputs(input_ids=encoded.ids, attention_mask=[1] * len(encoded.ids))
     inputs = hide(model, inputs, words, what_if.hidden_tokens)
     name = partial(token_label, model.tokenizer)
-    with model.turn():
+
+    def look() -> Filling:
         with attention.watch(model.network, silenced=what_if.silenced_heads):
             chances = probabilities(model.network(**inputs).logits[0, list(blanks)]).cpu()  # (blanks, vocabulary)
         likeliest, reasons = int(chances[0].argmax()), None
         if why:
             shown, label = encoded.written(words), name(likeliest)
             reasons = explain(model, inputs, words, shown, likeliest, label, blanks[0], what_if.silenced_heads)
-    return Filling(encoded.shown, blanks, tuple(rank(row, name, count) for row in chances), reasons)
+        return Filling(encoded.shown, blanks, tuple(rank(row, name, count) for row in chances), reasons)
+
+    return model.run(look)
 
 
 def near(words: list[list[int]], token: int, most: int = limits.COVERED_WORDS) -> list[list[int]]:

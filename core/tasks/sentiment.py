@@ -1,8 +1,10 @@
 """Sentiment: a text in, a verdict out, and how much every word pushed towards it."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from core import attention, limits
 from core.errors import ListOutOfRange
@@ -28,14 +30,17 @@ def judge(model: Model, text: str, what_if: WhatIf = WhatIf(), why: bool = True)
     inputs = model.inputs(input_ids=encoded.ids, attention_mask=[1] * len(encoded.ids))
     inputs = hide(model, inputs, words, what_if.hidden_tokens)
     names = model.network.config.id2label
-    with model.turn():
+
+    def look() -> Verdict:
         with attention.watch(model.network, silenced=what_if.silenced_heads):
             chances = probabilities(model.network(**inputs).logits)[0].cpu()  # (labels,)
         winner, reasons = int(chances.argmax()), None
         if why:
             shown = encoded.written(words)
             reasons = explain(model, inputs, words, shown, winner, names[winner], silenced=what_if.silenced_heads)
-    return Verdict(rank(chances, names.get), reasons)
+        return Verdict(rank(chances, names.get), reasons)
+
+    return model.run(look)
 
 
 @torch.inference_mode()
@@ -50,7 +55,11 @@ def judge_all(model: Model, texts: Sequence[str], what_if: WhatIf = WhatIf()) ->
     names = model.network.config.id2label
     for start in range(0, len(texts), BATCH):
         padded = model.tokenizer.pad({"input_ids": encoded[start : start + BATCH]}, return_tensors="pt")
-        with model.turn(), attention.watch(model.network, silenced=what_if.silenced_heads):
-            chances = probabilities(model.network(**model.inputs(**padded)).logits).cpu()  # (batch, labels)
-        for row in chances:
+        for row in model.run(partial(look_at_all, model, padded, what_if)):
             yield rank(row, names.get)
+
+
+def look_at_all(model: Model, padded: dict[str, Tensor], what_if: WhatIf) -> Tensor:
+    """Return the probabilities of every label for a few texts of one length, (text, label)."""
+    with attention.watch(model.network, silenced=what_if.silenced_heads):
+        return probabilities(model.network(**model.inputs(**padded)).logits).cpu()

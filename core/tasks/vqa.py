@@ -1,9 +1,9 @@
 """Visual question answering: a picture and a question in, ranked answers and where in the picture they came from out."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from core.saliency import Inputs
 from core.sights import Sight
 from core.tokens import Encoded, encode
 
+T = TypeVar("T")
 Flow = tuple[Tensor, Tensor]  # what reached the answer from each (word token,) and each (patch,)
 
 
@@ -32,16 +33,19 @@ def answer(
     `why` there are neither maps nor saliency.
     Raises NothingTyped, TextTooLong above limits.QUESTION_TOKENS, the Picture errors, NoSuchPart, HiddenEverything.
     """
-    with looking(model, picture, question, what_if) as (encoded, sight, inputs):
+
+    def look(encoded: Encoded, sight: Sight, inputs: Inputs) -> Answer:
         with torch.no_grad(), attention.watch(sight.model.network, silenced=what_if.silenced_heads):
             ranking, target = sight.rank(inputs)
         if not why:
             return Answer(ranking, (), unknown(model, encoded))
         rolled, weighed = flows(sight, inputs, target, what_if)
         words = weigh_words(sight, inputs, ranking, target, rolled[0], what_if)
-    maps = zip((rolled[1], weighed[1]), ("rollout", "gradients"), strict=True) if sight.grid else ()
-    patches = tuple(PatchMap(shaded(flow.cpu().numpy().reshape(sight.grid)), way) for flow, way in maps)
-    return Answer(ranking, patches, unknown(model, encoded), words)
+        maps = zip((rolled[1], weighed[1]), ("rollout", "gradients"), strict=True) if sight.grid else ()
+        patches = tuple(PatchMap(shaded(flow.cpu().numpy().reshape(sight.grid)), way) for flow, way in maps)
+        return Answer(ranking, patches, unknown(model, encoded), words)
+
+    return looking(model, picture, question, what_if, look)
 
 
 def cover_patches(
@@ -53,7 +57,8 @@ def cover_patches(
     limits.COVERED_PATCHES patches, neighbours are hidden together, in squares. Raises what `answer` raises.
     Source: Zeiler & Fergus 2014 (occlusion).
     """
-    with looking(model, picture, question, what_if) as (_, sight, inputs):
+
+    def look(_: Encoded, sight: Sight, inputs: Inputs) -> PatchCover:
         grid = sight.grid or (1, sight.patches)
         with attention.watch(sight.model.network, silenced=what_if.silenced_heads), torch.no_grad():
             ranking, target = sight.rank(inputs)
@@ -62,22 +67,30 @@ def cover_patches(
             masks[1:][number[None] == torch.arange(len(masks) - 1, device=number.device)[:, None]] = 0
             logits = torch.cat([sight.ask(batch) for batch in saliency.batches(inputs, {"seen": masks})])
         rolled, weighed = flows(sight, inputs, target, what_if)
-    chances, odds = probabilities(logits)[:, target], saliency.log_odds(logits, target)  # (1 + block)
-    lost, weaker = ((one[0] - one[1:])[number].float().cpu().numpy().reshape(grid) for one in (chances, odds))
-    agreement = reading.agreement(weaker.ravel().tolist(), weighed[1].tolist(), rolled[1].tolist())
-    return PatchCover(ranking.labels[0], PatchMap(shaded(weaker), "covering"), lost, agreement)
+        chances, odds = probabilities(logits)[:, target], saliency.log_odds(logits, target)  # (1 + block)
+        lost, weaker = ((one[0] - one[1:])[number].float().cpu().numpy().reshape(grid) for one in (chances, odds))
+        agreement = reading.agreement(weaker.ravel().tolist(), weighed[1].tolist(), rolled[1].tolist())
+        return PatchCover(ranking.labels[0], PatchMap(shaded(weaker), "covering"), lost, agreement)
+
+    return looking(model, picture, question, what_if, look)
 
 
-@contextmanager
 def looking(
-    model: Model, picture: str | Path | Image.Image, question: str, what_if: WhatIf
-) -> Iterator[tuple[Encoded, Sight, Inputs]]:
-    """Open a picture and read a question, and hold the device while both are looked at."""
+    model: Model,
+    picture: str | Path | Image.Image,
+    question: str,
+    what_if: WhatIf,
+    look: Callable[[Encoded, Sight, Inputs], T],
+) -> T:
+    """Open a picture and read a question, and look at both in one turn at the device."""
     encoded = encode(model, question, "question", limits.QUESTION_TOKENS)
     opened = open_picture(picture)
-    with model.turn():
+
+    def at_the_device() -> T:
         sight = sights.look(model, opened, encoded)
-        yield encoded, sight, sight.inputs(what_if)
+        return look(encoded, sight, sight.inputs(what_if))
+
+    return model.run(at_the_device)
 
 
 def flows(sight: Sight, inputs: Inputs, target: int, what_if: WhatIf) -> tuple[Flow, Flow]:

@@ -119,14 +119,18 @@ def test_a_seed_writes_the_same_story_alone_and_with_seven_others(batched, kind)
 def go_on_together(model, stories):
     """Ask every story for its next step while the device is held, and let it go when all wait."""
     threads, table = [threading.Thread(target=next, args=(story,)) for story in stories], table_of(model)
-    with model.device.queue.turn():
-        for thread in threads:
-            thread.start()
+
+    def hold():
         end = time.monotonic() + PATIENCE
         while sum(seat is not None and bool(seat.todo) for seat in table._seats) < len(stories):
             assert time.monotonic() < end
             time.sleep(0.001)
+
+    holder = threading.Thread(target=model.run, args=(hold,))
+    holder.start()
     for thread in threads:
+        thread.start()
+    for thread in [holder, *threads]:
         thread.join(PATIENCE)
 
 
@@ -275,8 +279,7 @@ def test_a_pass_that_fails_fails_for_one_and_the_others_go_on(batched, monkeypat
         thread.join(PATIENCE)
     assert outcomes == {"failed": 1, alone: 3}
     assert not table._seats
-    with model.device.queue.turn(seconds=1):  # and the device is free
-        pass
+    assert model.run(list) == []  # and the device is free
 
 
 def test_a_wrong_trace_is_not_taken(batched, monkeypatch):

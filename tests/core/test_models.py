@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from types import SimpleNamespace
 
 import pytest
@@ -19,21 +19,9 @@ from tests.tiny import network_of
 PATIENCE = 10  # seconds a test waits for a thread before it calls it lost
 
 
-class Counted(deque):
-    """A row of waiting visitors that counts all who ever joined it."""
-
-    joined = 0
-
-    def append(self, one):
-        super().append(one)
-        self.joined += 1
-
-
 @pytest.fixture
 def queue():
-    made = Queue()
-    made._waiting = Counted()
-    return made
+    return Queue()
 
 
 class Visitor(threading.Thread):
@@ -43,18 +31,20 @@ class Visitor(threading.Thread):
         super().__init__(daemon=True)
         self.queue, self.order, self.seconds = queue, order, seconds
         self.in_turn, self.go, self.gave_up = threading.Event(), threading.Event(), threading.Event()
-        before = queue._waiting.joined
+        waiting = queue._thread._work_queue.qsize()
         self.start()
-        wait_until(lambda: queue._waiting.joined > before)
+        wait_until(lambda: self.in_turn.is_set() or queue._thread._work_queue.qsize() > waiting)
 
     def run(self):
         try:
-            with self.queue.turn(self.seconds):
-                self.order.append(self)
-                self.in_turn.set()
-                self.go.wait(PATIENCE)
+            self.queue.run(self.hold, self.seconds)
         except TooBusy:
             self.gave_up.set()
+
+    def hold(self):
+        self.order.append(self)
+        self.in_turn.set()
+        self.go.wait(PATIENCE)
 
 
 def wait_until(true):
@@ -79,8 +69,8 @@ def test_first_come_is_first_served(queue):
 
 def test_who_waits_too_long_is_told_for_how_long(queue):
     holder = Visitor(queue, [])
-    with pytest.raises(TooBusy) as error, queue.turn(seconds=0.01):
-        pytest.fail("the device was taken")
+    with pytest.raises(TooBusy) as error:
+        queue.run(pytest.fail, seconds=0.01)
     assert error.value.facts == {"seconds": 0}
     assert queue.served == 1
     holder.go.set()
@@ -98,26 +88,34 @@ def test_those_who_give_up_do_not_break_the_order(queue):
     last.go.set()
     last.join(PATIENCE)
     assert order == [first, last]
-    with queue.turn(seconds=0.01):
-        pass
+    assert queue.run(list, seconds=PATIENCE) == []
 
 
-def test_an_error_inside_a_turn_frees_it(queue):
-    with pytest.raises(RuntimeError, match="in the network"), queue.turn():
-        raise RuntimeError("in the network")
-    with queue.turn(seconds=0.01):
-        assert queue.served == 2
+@pytest.mark.parametrize("error", [RuntimeError, TimeoutError])
+def test_an_error_inside_a_turn_reaches_who_asked_and_frees_the_device(queue, error):
+    def fail():
+        raise error("in the network")
+
+    with pytest.raises(error, match="in the network"):
+        queue.run(fail)
+    assert queue.run(list) == [] and queue.served == 2
+
+
+def test_work_that_takes_longer_than_one_may_wait_for_it_is_done_all_the_same(queue):
+    assert queue.run(lambda: time.sleep(0.1) or "done", seconds=0.02) == "done"
 
 
 def test_two_are_never_in_at_once_however_many_come(queue):
     inside, most = [], []
 
+    def enter():
+        inside.append(1)
+        most.append(len(inside))
+        inside.pop()
+
     def visit():
         for _ in range(20):
-            with queue.turn():
-                inside.append(1)
-                most.append(len(inside))
-                inside.pop()
+            queue.run(enter)
 
     threads = [threading.Thread(target=visit) for _ in range(8)]
     for thread in threads:
@@ -125,6 +123,19 @@ def test_two_are_never_in_at_once_however_many_come(queue):
     for thread in threads:
         thread.join(PATIENCE)
     assert max(most) == 1 and queue.served == len(most) == 160
+
+
+def test_all_is_worked_out_in_one_thread_with_gradients_as_the_caller_has_them(queue):
+    def look():
+        return threading.get_ident(), torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    plain = queue.run(look)
+    with torch.no_grad():
+        without = queue.run(look)
+    with torch.inference_mode():
+        inferring = queue.run(look)
+    assert plain[0] == without[0] == inferring[0] != threading.get_ident()
+    assert plain[1:] == (False, True) and without[1:] == (False, False) and inferring[1:] == (True, False)
 
 
 @pytest.fixture
@@ -175,7 +186,9 @@ def shelf(monkeypatch):
 
     def read(card):
         made.append(card.name)
-        return SimpleNamespace(card=card, network=SimpleNamespace(parameters=lambda: [torch.zeros(25)], modules=lambda: []))
+        return SimpleNamespace(
+            card=card, network=SimpleNamespace(parameters=lambda: [torch.zeros(25)], modules=lambda: [])
+        )
 
     monkeypatch.setattr(models, "read", read)
     return made
