@@ -6,7 +6,8 @@ is kept for a while, so that a branch begins where it leaves its story instead o
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -141,8 +142,12 @@ class Seat:
 
     def _read(self, tokens: Sequence[int], wanted: int) -> list[Step | None]:
         self.steps, self.wanted = [], wanted
-        self._table.ask(self, tokens)
-        self._model.run(partial(self._table.read, self))
+        self.todo.extend(tokens)
+        try:
+            while self.todo:
+                self._table.ask()
+        finally:
+            self.todo.clear()
         return self.steps
 
 
@@ -155,6 +160,8 @@ class Table:
         self._columns: list[Tensor] = []  # of each layer keys and values, (row, head, column, size)
         self._kept: list[Kept] = []  # least recently used first
         self._last: list[Seat] = []  # those served by the last pass over single tokens
+        self._turn: Future | None = None  # one that was asked for and has not come
+        self._small = model.network.num_parameters() < limits.HALF_PRECISION_PARAMETERS
         self._guard = threading.RLock()
         self._asked = threading.Condition(self._guard)
         self._next = self._plain = Next(model.network)
@@ -167,12 +174,18 @@ class Table:
             self._seats[row : row + 1] = [seat]
             return row
 
-    def ask(self, seat: Seat, tokens: Sequence[int]) -> None:
-        """Put down the tokens that a story waits for to be read."""
+    def ask(self) -> None:
+        """Wait for the turn that is to come, which serves all who wait by then.
+
+        Raises TooBusy.
+        """
         with self._asked:
-            seat.todo.extend(tokens)
-            if all(one.todo for one in [*self._back(), *self._beginning()]):
+            if self._turn is None or self._turn.done():
+                self._turn = self._device.queue.submit(self._serve, small=True)
+            elif all(seat.todo for seat in [*self._back(), *self._beginning()]):
                 self._asked.notify_all()
+            turn = self._turn
+        self._device.queue.wait(turn)
 
     def stand_up(self, seat: Seat) -> None:
         """Free the row of a story."""
@@ -207,48 +220,45 @@ class Table:
                 self._kept.pop(0)
 
     @torch.inference_mode()
-    def read(self, seat: Seat) -> None:
-        """Read what a story waits for, unless somebody else's pass has read it. At the device."""
-        try:
-            while seat.todo:
-                self._serve(seat)
-        finally:
-            seat.todo.clear()
-
-    def _serve(self, first: Seat) -> None:
-        """Read for a story, in the same pass for others that wait, and write what comes next of all.
-
-        They all sleep meanwhile, or they would fight for the interpreter.
+    def _serve(self) -> None:
+        """Read a token of each story that waits in one pass, and the prompts of those that begin in another; write what
+        comes next of all, while they all sleep: they would only fight for the interpreter.
         """
-        if first.length:
-            self._await(self._back, limits.NEXT_PAUSE)
-            waiting = self._last = self._waiting(begun=True)
-            self._read_next(waiting)
-        else:
-            sleep(0.001)  # those who begin at the same moment may not even sit yet
-            self._await(self._beginning, limits.PROMPT_PAUSE)
-            waiting = [first]
-            for seat in self._waiting(begun=False):
-                if seat is not first and sum(len(one.todo) for one in [*waiting, seat]) <= limits.PASS_TOKENS:
-                    waiting.append(seat)
-            self._read_prompts(waiting)
+        self._await()
+        with self._guard:
+            self._turn = None  # who asks from now on waits for another one
+            waiting = [seat for seat in self._seats if seat is not None and seat.todo]
+        begun, tokens, beginning = [seat for seat in waiting if seat.length], 0, []
+        for seat in waiting:
+            tokens += 0 if seat.length else len(seat.todo)
+            if not seat.length and (not beginning or tokens <= limits.PASS_TOKENS):
+                beginning.append(seat)
+        self._last = begun
+        if begun:
+            self._read_next(begun)
+        if beginning:
+            self._device.queue.widely(partial(self._read_prompts, beginning))
 
-    def _await(self, seats: Callable[[], list[Seat]], seconds: float) -> None:
-        """Let stories come along that are about to ask for a token; the pause is too short to be felt."""
+    def _await(self) -> None:
+        """Let stories come along that are about to ask: those of the last pass, and those that begin at the same moment.
+
+        The pause is too short to be felt. Who is not back in time is not waited for again.
+        """
+        seconds = limits.NEXT_PAUSE
+        if any(not seat.length and seat.todo for seat in self._beginning()):
+            sleep(0.001)  # they may not even sit yet
+            seconds = limits.PROMPT_PAUSE
         with self._asked:
-            self._asked.wait_for(lambda: all(seat.todo for seat in seats()), seconds)
+            self._asked.wait_for(lambda: all(seat.todo for seat in [*self._back(), *self._beginning()]), seconds)
 
     def _beginning(self) -> list[Seat]:
         """Return the stories that have not read their prompt."""
-        return [seat for seat in self._seats if seat is not None and not seat.length]
+        with self._guard:
+            return [seat for seat in self._seats if seat is not None and not seat.length]
 
     def _back(self) -> list[Seat]:
-        """Return the stories of the last pass that are not over: they will be back as a rule, and are not waited for twice."""
+        """Return the stories of the last pass that are not over: they will be back as a rule."""
         return [seat for seat in self._last if seat in self._seats]
-
-    def _waiting(self, begun: bool) -> list[Seat]:
-        with self._guard:
-            return [seat for seat in self._seats if seat is not None and seat.todo and bool(seat.length) == begun]
 
     def _read_next(self, waiting: Sequence[Seat]) -> None:
         """Read one token of each story in one pass over the rows from the first to the last of them."""
@@ -263,7 +273,8 @@ class Table:
         used = max(slots) + 1
         columns = [column[low:high, :, :used] for column in self._columns]
         inputs = [torch.tensor(one, device=columns[0].device) for one in (ids, slots)]
-        found, offsets = self._next(*inputs, *columns)
+        read = partial(self._next, *inputs, *columns)
+        found, offsets = read() if self._small else self._device.queue.widely(read)
         found, offsets = found.cpu().numpy(), offsets[:, 0].tolist()
         for seat in waiting:
             if not seat.todo:  # it gave up waiting

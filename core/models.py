@@ -4,7 +4,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -28,12 +28,16 @@ T = TypeVar("T")
 class Queue:
     """What is to be worked out on a device, one thing after the other, in the order in which it was asked for.
 
-    All of it runs in one thread of the device's own: OpenMP keeps helpers for every thread that ever multiplied anything, and
-    where there are more of these than processors each small step takes several times as long.
+    All of it runs in threads of the device's own: OpenMP keeps helpers for every thread that ever multiplied anything, and
+    where there are more of these than processors each step waits for them several times as long. Steps too small to be
+    shared out among helpers run in a thread that has none.
     """
 
     def __init__(self):
-        self._thread = ThreadPoolExecutor(1, "device")
+        self._narrow, self._wide = (ThreadPoolExecutor(1, name) for name in ("device", "device-wide"))
+        threads = torch.get_num_threads()
+        self._narrow.submit(use_threads, 1).result()
+        self._wide.submit(use_threads, threads).result()  # the last one holds for threads to come
         self.served = 0  # turns that came
 
     def run(self, work: Callable[[], T], seconds: float = limits.TURN_SECONDS) -> T:
@@ -41,19 +45,47 @@ class Queue:
 
         Raises TooBusy when the turn does not come in time, and whatever the work raises.
         """
-        modes = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-        turn = self._thread.submit(self._serve, work, *modes)
+        return self.wait(self.submit(work), seconds)
+
+    def submit(self, work: Callable[[], T], small: bool = False) -> Future[T]:
+        """Line up; see `run`. small: not worth sharing out among helpers, or but for what is asked for `widely`."""
+        return self._narrow.submit(self._serve, in_modes(work), small)
+
+    def wait(self, turn: Future[T], seconds: float = limits.TURN_SECONDS) -> T:
+        """Wait for a turn and return what comes of it; see `run`."""
         try:
             return turn.result(seconds)
+        except CancelledError:  # by somebody else who waited for it
+            raise TooBusy(seconds=int(seconds)) from None
         except TimeoutError:
             if turn.cancel():
                 raise TooBusy(seconds=int(seconds)) from None
             return turn.result()  # it has begun
 
-    def _serve(self, work: Callable[[], T], inference: bool, gradients: bool) -> T:
+    def widely(self, work: Callable[[], T]) -> T:
+        """Within a small turn, work something out that is worth sharing out among helpers."""
+        return self._wide.submit(in_modes(work)).result()
+
+    def _serve(self, work: Callable[[], T], small: bool) -> T:
         self.served += 1
+        return work() if small else self._wide.submit(work).result()
+
+
+def use_threads(number: int) -> None:
+    """Let this thread share its work out among so many."""
+    torch.get_num_threads()  # a thread's first look at it undoes what was set before
+    torch.set_num_threads(number)
+
+
+def in_modes(work: Callable[[], T]) -> Callable[[], T]:
+    """Return the work with gradients on where they are on here, whatever thread it is done in."""
+    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def working() -> T:
         with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
             return work()
+
+    return working
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def stages(
     if settings.temperature == 0:
         weights, rest = np.eye(1, len(logs), first)[0], 0.0
     else:
-        weights = np.exp((logs - logs[first]) / settings.temperature)
+        weights = warmed(logs, settings.temperature)
         rest = others * math.exp(min(0.0, each - logs[first]) / settings.temperature)  # rounding may put them in front
     found.append(stage("temperature", weights, rest))
 
@@ -138,9 +138,20 @@ def stage(name: str, weights: np.ndarray, rest: float) -> Stage:
     return Stage(name, weights / total, float(rest / total))
 
 
-def chances(log_probabilities: np.ndarray, settings: Settings, *others: object) -> np.ndarray:
+def warmed(logs: np.ndarray, temperature: float) -> np.ndarray:
+    """Return weights at a temperature above 0; the likeliest token's is 1."""
+    return np.exp((logs - logs.max()) / temperature)
+
+
+def chances(log_probabilities: np.ndarray, settings: Settings, vocabulary: int, *others: object) -> np.ndarray:
     """Return the chance of each token to be drawn: float64[kept], 0 for what is shut out. As `stages`."""
-    return stages(log_probabilities, settings, *others)[-1].chances
+    plain = settings.top_k == settings.min_p == 0 and settings.top_p == settings.repetition == 1
+    if (
+        plain and settings.temperature and vocabulary == len(log_probabilities)
+    ):  # the usual case, in a third of the time
+        weights = warmed(log_probabilities.astype(np.float64), settings.temperature)
+        return weights / weights.sum()
+    return stages(log_probabilities, settings, vocabulary, *others)[-1].chances
 
 
 def stages_of(step: Step, settings: Settings) -> tuple[Stage, ...]:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,7 @@ import transformers
 
 from core import attention, decoding, limits
 from core.decoding import Alone, Seat, shares_passes, table_of
-from core.errors import NothingTyped
+from core.errors import NothingTyped, TooBusy
 from core.models import Model, device
 from core.rankings import probabilities
 from core.results import Settings, WhatIf
@@ -250,36 +249,49 @@ def test_a_prompt_that_is_refused_frees_its_place(batched):
     assert not table_of(model)._seats
 
 
-def test_a_pass_that_fails_fails_for_one_and_the_others_go_on(batched, monkeypatch):
+def test_a_pass_that_fails_is_told_to_all_it_served_and_the_next_one_works(batched, monkeypatch):
     model = batched("olmo2")
     table = table_of(model)
     alone = tokens(generate(model, PROMPTS[0], STORY))
-    read, failed = table._read_next, []
 
     def failing(waiting):
-        if not failed:
-            failed.append(threading.get_ident())
-            raise RuntimeError("no luck")
-        read(waiting)
+        raise RuntimeError("no luck")
 
-    monkeypatch.setattr(table, "_read_next", failing)
-    outcomes, start = Counter(), threading.Barrier(4)
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "_read_next", failing)
+        story = generate(model, PROMPTS[0], STORY)
+        next(story)
+        with pytest.raises(RuntimeError, match="no luck"):
+            next(story)
+    assert tokens(generate(model, PROMPTS[0], STORY)) == alone
+    assert not table._seats and model.run(list) == []  # and the device is free
 
-    def write():
-        start.wait(PATIENCE)
+
+def test_who_waits_too_long_is_told_and_the_others_too_and_the_next_story_is_written(batched, monkeypatch):
+    model = batched("olmo2")
+    story = generate(model, PROMPTS[0], STORY)
+    first, gate = next(story), threading.Event()
+    monkeypatch.setattr(model.device.queue.wait.__func__, "__defaults__", (0.05,))
+    holder = threading.Thread(target=model.device.queue.submit(gate.wait).result)
+    holder.start()
+    outcomes = []
+
+    def go_on(story):
         try:
-            outcomes[tokens(generate(model, PROMPTS[0], STORY))] += 1
-        except RuntimeError:
-            outcomes["failed"] += 1
+            outcomes.append(next(story))
+        except TooBusy:
+            outcomes.append("too busy")
 
-    threads = [threading.Thread(target=write) for _ in range(4)]
+    threads = [threading.Thread(target=go_on, args=(one,)) for one in (story, generate(model, PROMPTS[1], STORY))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert outcomes == {"failed": 1, alone: 3}
-    assert not table._seats
-    assert model.run(list) == []  # and the device is free
+    assert outcomes == ["too busy", "too busy"]
+    gate.set()
+    holder.join(PATIENCE)
+    monkeypatch.undo()
+    assert next(generate(model, PROMPTS[0], STORY)).token == first.token
 
 
 def test_a_wrong_trace_is_not_taken(batched, monkeypatch):

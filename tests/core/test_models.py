@@ -20,8 +20,17 @@ PATIENCE = 10  # seconds a test waits for a thread before it calls it lost
 
 
 @pytest.fixture
-def queue():
-    return Queue()
+def queue(monkeypatch):
+    made = Queue()
+    made.asked, submit = 0, made.submit
+
+    def counted(work):
+        turn = submit(work)
+        made.asked += 1
+        return turn
+
+    monkeypatch.setattr(made, "submit", counted)
+    return made
 
 
 class Visitor(threading.Thread):
@@ -31,9 +40,9 @@ class Visitor(threading.Thread):
         super().__init__(daemon=True)
         self.queue, self.order, self.seconds = queue, order, seconds
         self.in_turn, self.go, self.gave_up = threading.Event(), threading.Event(), threading.Event()
-        waiting = queue._thread._work_queue.qsize()
+        asked = queue.asked
         self.start()
-        wait_until(lambda: self.in_turn.is_set() or queue._thread._work_queue.qsize() > waiting)
+        wait_until(lambda: queue.asked > asked)
 
     def run(self):
         try:
