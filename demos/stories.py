@@ -79,8 +79,13 @@ class Desk:
         return replace(self, stories=tuple(told))
 
     def with_branch(self, parent: Story, at: int, settings: Settings) -> "Desk":
-        """Return the desk with a new story that leaves another at a place; the oldest goes when there are many."""
+        """Return the desk with a new story that leaves another at a place; the oldest goes when there are many.
+
+        Where the other itself had not yet left the story it comes from, the new one leaves that.
+        """
         id = self.stories[-1].id + 1
+        while at <= parent.left_at and self.find(parent.parent):
+            parent = self.find(parent.parent)
         branch = replace(parent, settings=settings, steps=parent.steps[:at], id=id, parent=parent.id, left_at=at)
         return Desk((*self.stories, branch)[-limits.BRANCHES :], id)
 

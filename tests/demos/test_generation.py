@@ -58,6 +58,18 @@ def last(parts: list[dict], name: str) -> object:
     return [part[name] for part in parts if name in part][-1]
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_branch_before_the_fork_of_a_branch_leaves_the_story_that_one_came_from(made, forked, at):
+    found = last(made.branch(forked, at, 5, parent=2), "kept")
+    assert [(story.id, story.parent, story.left_at) for story in found.stories] == [(1, None, 0), (2, 1, 2), (3, 1, at)]
+    assert found.story.tokens(at) == forked.find(1).tokens(at)
+
+
+def test_a_branch_behind_the_fork_of_a_branch_leaves_that_branch(made, forked):
+    found = last(made.branch(forked, 3, 5, parent=2), "kept")
+    assert (found.story.parent, found.story.left_at) == (2, 3)
+
+
 def tokens_of(story: Story) -> list[int]:
     """Return the tokens of a story."""
     return [step.token for step in story.steps]
