@@ -7,11 +7,10 @@ is kept for a while, so that a branch begins where it leaves its story instead o
 import threading
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from time import sleep
 from typing import Protocol
 
 import numpy as np
@@ -113,6 +112,7 @@ class Seat:
         self.todo: deque[int] = deque()  # tokens that wait to be read
         self.wanted = 1  # steps wanted, of the last of these
         self.steps: list[Step | None] = []  # as they are written
+        self.turn: Future | None = None  # comes when there are as many as are wanted
         self.row = table.sit(self)
 
     def begin(
@@ -141,14 +141,25 @@ class Seat:
         self._table.stand_up(self)
 
     def _read(self, tokens: Sequence[int], wanted: int) -> list[Step | None]:
-        self.steps, self.wanted = [], wanted
-        self.todo.extend(tokens)
+        self.steps, self.wanted, self.turn = [], wanted, Future()
+        self._table.ask(self, tokens)
+        return self._model.device.queue.wait(self.turn)
+
+    def write(self, said: Sequence[Said]) -> None:
+        """Write what comes next, and let the story go on once all that it waits for is written."""
         try:
-            while self.todo:
-                self._table.ask()
-        finally:
-            self.todo.clear()
-        return self.steps
+            self.steps += [self.writer.write(one) for one in said]
+        except Exception as error:  # it is the story's own, whoever's thread this is
+            self.fail(error)
+        if len(self.steps) == self.wanted:
+            with suppress(InvalidStateError):  # it gave up waiting
+                self.turn.set_result(self.steps)
+
+    def fail(self, error: BaseException) -> None:
+        """Let the story end with an error."""
+        self.todo.clear()
+        with suppress(InvalidStateError):
+            self.turn.set_exception(error)
 
 
 class Table:
@@ -159,8 +170,9 @@ class Table:
         self._seats: list[Seat | None] = []  # by row
         self._columns: list[Tensor] = []  # of each layer keys and values, (row, head, column, size)
         self._kept: list[Kept] = []  # least recently used first
-        self._last: list[Seat] = []  # those served by the last pass over single tokens
-        self._turn: Future | None = None  # one that was asked for and has not come
+        self._lately: deque[list[Seat]] = deque(maxlen=2)  # those served by the last passes over single tokens
+        self._lined_up = False  # for the device
+        self._pen = ThreadPoolExecutor(1, "pen")  # writes what was said while the next pass is on
         self._small = model.network.num_parameters() < limits.HALF_PRECISION_PARAMETERS
         self._guard = threading.RLock()
         self._asked = threading.Condition(self._guard)
@@ -174,18 +186,14 @@ class Table:
             self._seats[row : row + 1] = [seat]
             return row
 
-    def ask(self) -> None:
-        """Wait for the turn that is to come, which serves all who wait by then.
-
-        Raises TooBusy.
-        """
+    def ask(self, seat: Seat, tokens: Sequence[int]) -> None:
+        """Put down the tokens that a story waits for to be read."""
         with self._asked:
-            if self._turn is None or self._turn.done():
-                self._turn = self._device.queue.submit(self._serve, small=True)
-            elif all(seat.todo for seat in [*self._back(), *self._beginning()]):
-                self._asked.notify_all()
-            turn = self._turn
-        self._device.queue.wait(turn)
+            seat.todo.extend(tokens)
+            self._asked.notify_all()
+            if not self._lined_up:
+                self._lined_up = True
+                self._device.queue.submit(self._serve, small=True)
 
     def stand_up(self, seat: Seat) -> None:
         """Free the row of a story."""
@@ -221,44 +229,70 @@ class Table:
 
     @torch.inference_mode()
     def _serve(self) -> None:
-        """Read a token of each story that waits in one pass, and the prompts of those that begin in another; write what
-        comes next of all, while they all sleep: they would only fight for the interpreter.
-        """
+        """Read a token of each story that waits in one pass, and the prompts of those that begin in another."""
         self._await()
-        with self._guard:
-            self._turn = None  # who asks from now on waits for another one
-            waiting = [seat for seat in self._seats if seat is not None and seat.todo]
-        begun, tokens, beginning = [seat for seat in waiting if seat.length], 0, []
-        for seat in waiting:
-            tokens += 0 if seat.length else len(seat.todo)
-            if not seat.length and (not beginning or tokens <= limits.PASS_TOKENS):
-                beginning.append(seat)
-        self._last = begun
-        if begun:
-            self._read_next(begun)
-        if beginning:
-            self._device.queue.widely(partial(self._read_prompts, beginning))
+        with self._asked:
+            begun, tokens, beginning = self._begun(), 0, []
+            begun = begun if self._scattered(begun) else self._neighbours(begun)
+            for seat in self._beginning():
+                tokens += len(seat.todo)
+                if seat.todo and (not beginning or tokens <= limits.PASS_TOKENS):
+                    beginning.append(seat)
+            self._lately.append(begun)
+        try:
+            if begun:
+                self._read_next(begun)
+            if beginning:
+                self._device.queue.widely(partial(self._read_prompts, beginning))
+        except Exception as error:  # it is that of all who were to be served, not of the device's thread
+            for seat in [*begun, *beginning]:
+                seat.fail(error)
+        with self._asked:  # some did not fit in, or wait for more than one token
+            self._lined_up = any(seat is not None and seat.todo for seat in self._seats)
+            if self._lined_up:
+                self._device.queue.submit(self._serve, small=True)
 
     def _await(self) -> None:
-        """Let stories come along that are about to ask: those of the last pass, and those that begin at the same moment.
+        """Let stories come along that are about to ask; the pause is too short to be felt.
 
-        The pause is too short to be felt. Who is not back in time is not waited for again.
+        All that begin at the same moment, and half of those that were read lately: what these were told is written while
+        the other half is read.
         """
-        seconds = limits.NEXT_PAUSE
-        if any(not seat.length and seat.todo for seat in self._beginning()):
-            sleep(0.001)  # they may not even sit yet
-            seconds = limits.PROMPT_PAUSE
         with self._asked:
-            self._asked.wait_for(lambda: all(seat.todo for seat in [*self._back(), *self._beginning()]), seconds)
+            if any(not seat.length and seat.todo for seat in self._beginning()):
+                self._asked.wait(0.001)  # they may not even sit yet
+                self._asked.wait_for(lambda: all(seat.todo for seat in self._beginning()), limits.PROMPT_PAUSE)
+            else:
+                self._asked.wait_for(partial(self._wait, 0.5), limits.NEXT_PAUSE)
+                if self._scattered(self._begun()):  # from then on neighbours go on together
+                    self._asked.wait_for(partial(self._wait, 1.0), limits.NEXT_PAUSE)
+
+    def _wait(self, share: float) -> bool:
+        """Whether such a share of the stories wait that were read lately."""
+        writing = {id(seat): bool(seat.todo) for seats in self._lately for seat in seats if seat in self._seats}
+        return sum(writing.values()) >= share * len(writing)
+
+    def _begun(self) -> list[Seat]:
+        """Return the stories that wait for a token, by row."""
+        return [seat for seat in self._seats if seat is not None and seat.todo and seat.length]
+
+    def _scattered(self, waiting: Sequence[Seat]) -> bool:
+        """Whether those who wait sit too far apart for a pass: it goes from the first to the last row."""
+        return 2 * len(self._neighbours(waiting)) < len(waiting)
+
+    def _neighbours(self, waiting: Sequence[Seat]) -> list[Seat]:
+        """Return the most of those who wait that sit side by side."""
+        runs: list[list[Seat]] = [[]]
+        for seat in self._seats:
+            if seat in waiting:
+                runs[-1].append(seat)
+            elif seat is not None:
+                runs.append([])
+        return max(runs, key=len)
 
     def _beginning(self) -> list[Seat]:
         """Return the stories that have not read their prompt."""
-        with self._guard:
-            return [seat for seat in self._seats if seat is not None and not seat.length]
-
-    def _back(self) -> list[Seat]:
-        """Return the stories of the last pass that are not over: they will be back as a rule."""
-        return [seat for seat in self._last if seat in self._seats]
+        return [seat for seat in self._seats if seat is not None and not seat.length]
 
     def _read_next(self, waiting: Sequence[Seat]) -> None:
         """Read one token of each story in one pass over the rows from the first to the last of them."""
@@ -276,12 +310,19 @@ class Table:
         read = partial(self._next, *inputs, *columns)
         found, offsets = read() if self._small else self._device.queue.widely(read)
         found, offsets = found.cpu().numpy(), offsets[:, 0].tolist()
+        told = [(seat, [Said(found[seat.row - low], offsets[seat.row - low])]) for seat in waiting]
         for seat in waiting:
-            if not seat.todo:  # it gave up waiting
-                continue
-            seat.todo.popleft()
             seat.length += 1
-            seat.steps.append(seat.writer.write(Said(found[seat.row - low], offsets[seat.row - low])))
+            seat.todo.popleft()
+        if len(told) == 1:
+            self._write(told)
+        else:
+            self._pen.submit(self._write, told)
+
+    def _write(self, told: Sequence[tuple[Seat, Sequence[Said]]]) -> None:
+        """Write what comes next of stories."""
+        for seat, said in told:
+            seat.write(said)
 
     def _read_prompts(self, waiting: Sequence[Seat]) -> None:
         """Read whole prompts in one pass, one behind the other; none sees another."""
@@ -302,15 +343,16 @@ class Table:
             use_cache=True,
             logits_to_keep=torch.tensor([at for one in wanted for at in one], device=device),
         )
-        rows = deque(rows_of(output.logits[0]))
+        rows, told = deque(rows_of(output.logits[0])), []
         found = [part[0] for layer in cache.layers for part in (layer.keys, layer.values)]
         self._make_room(max(lengths), found)
         for seat, end, length in zip(waiting, ends, lengths, strict=True):
             for column, part in zip(self._columns, found, strict=True):  # (head, token, size)
                 column[seat.row, :, 1 : 1 + length] = part[:, end - length : end]
-            seat.steps = [seat.writer.write(rows.popleft()) for _ in range(seat.wanted)]
-            seat.todo.clear()
             seat.length = length
+            seat.todo.clear()
+            told.append((seat, [rows.popleft() for _ in range(seat.wanted)]))
+        self._write(told)
 
     def _make_room(self, tokens: int, like: Sequence[Tensor]) -> None:
         """Make the columns hold all rows and so many tokens. like: of each layer keys and values, (head, token, size)."""

@@ -4,7 +4,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -55,8 +55,6 @@ class Queue:
         """Wait for a turn and return what comes of it; see `run`."""
         try:
             return turn.result(seconds)
-        except CancelledError:  # by somebody else who waited for it
-            raise TooBusy(seconds=int(seconds)) from None
         except TimeoutError:
             if turn.cancel():
                 raise TooBusy(seconds=int(seconds)) from None

@@ -267,31 +267,32 @@ def test_a_pass_that_fails_is_told_to_all_it_served_and_the_next_one_works(batch
     assert not table._seats and model.run(list) == []  # and the device is free
 
 
-def test_who_waits_too_long_is_told_and_the_others_too_and_the_next_story_is_written(batched, monkeypatch):
+def test_who_waits_too_long_is_told_and_those_who_wait_on_are_served(batched, monkeypatch):
     model = batched("olmo2")
-    story = generate(model, PROMPTS[0], STORY)
-    first, gate = next(story), threading.Event()
-    monkeypatch.setattr(model.device.queue.wait.__func__, "__defaults__", (0.05,))
-    holder = threading.Thread(target=model.device.queue.submit(gate.wait).result)
-    holder.start()
-    outcomes = []
+    queue, gate = model.device.queue, threading.Event()
+    alone = next(generate(model, PROMPTS[0], STORY))
+    wait, patience = queue.wait, {"impatient": 0.05}
+    monkeypatch.setattr(
+        queue, "wait", lambda turn, **how: wait(turn, patience.get(threading.current_thread().name, PATIENCE), **how)
+    )
+    outcomes = {}
 
-    def go_on(story):
+    def begin(name):
         try:
-            outcomes.append(next(story))
+            outcomes[name] = next(generate(model, PROMPTS[0], STORY))
         except TooBusy:
-            outcomes.append("too busy")
+            outcomes[name] = "too busy"
 
-    threads = [threading.Thread(target=go_on, args=(one,)) for one in (story, generate(model, PROMPTS[1], STORY))]
-    for thread in threads:
+    holder = threading.Thread(target=queue.submit(gate.wait).result)
+    threads = {name: threading.Thread(target=begin, args=(name,), name=name) for name in ("impatient", "patient")}
+    for thread in (holder, *threads.values()):
         thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert outcomes == ["too busy", "too busy"]
+    threads["impatient"].join(PATIENCE)
+    assert outcomes == {"impatient": "too busy"}
     gate.set()
-    holder.join(PATIENCE)
-    monkeypatch.undo()
-    assert next(generate(model, PROMPTS[0], STORY)).token == first.token
+    threads["patient"].join(PATIENCE)
+    assert outcomes["patient"] == alone
+    assert not table_of(model)._seats
 
 
 def test_a_wrong_trace_is_not_taken(batched, monkeypatch):
