@@ -6,12 +6,12 @@ is kept for a while, so that a branch begins where it leaves its story instead o
 
 import threading
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,12 +21,14 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from core import attention, limits
 from core.errors import TooBusy
-from core.models import Model
+from core.models import Model, size
 from core.passes import Next, Said, rows_of, traced
 from core.results import Step, WhatIf
 
 # Architectures whose tokens find their places by `position_ids` and a mask alone: several stories can share a pass.
 BATCHED = ("gpt2", "gpt_neox", "llama", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "granite")
+
+T = TypeVar("T")
 
 
 class Writer(Protocol):
@@ -146,11 +148,14 @@ class Seat:
         return self._model.device.queue.wait(self.turn)
 
     def write(self, said: Sequence[Said]) -> None:
-        """Write what comes next, and let the story go on once all that it waits for is written."""
+        """Write what comes next."""
         try:
             self.steps += [self.writer.write(one) for one in said]
         except Exception as error:  # it is the story's own, whoever's thread this is
             self.fail(error)
+
+    def go_on(self) -> None:
+        """Let the story go on if all that it waits for is written."""
         if len(self.steps) == self.wanted:
             with suppress(InvalidStateError):  # it gave up waiting
                 self.turn.set_result(self.steps)
@@ -170,10 +175,9 @@ class Table:
         self._seats: list[Seat | None] = []  # by row
         self._columns: list[Tensor] = []  # of each layer keys and values, (row, head, column, size)
         self._kept: list[Kept] = []  # least recently used first
-        self._lately: deque[list[Seat]] = deque(maxlen=2)  # those served by the last passes over single tokens
+        self._last: list[Seat] = []  # those served by the last pass over single tokens
         self._lined_up = False  # for the device
-        self._pen = ThreadPoolExecutor(1, "pen")  # writes what was said while the next pass is on
-        self._small = model.network.num_parameters() < limits.HALF_PRECISION_PARAMETERS
+        self._small = size(model) < limits.SMALL_BYTES
         self._guard = threading.RLock()
         self._asked = threading.Condition(self._guard)
         self._next = self._plain = Next(model.network)
@@ -233,62 +237,45 @@ class Table:
         self._await()
         with self._asked:
             begun, tokens, beginning = self._begun(), 0, []
-            begun = begun if self._scattered(begun) else self._neighbours(begun)
             for seat in self._beginning():
                 tokens += len(seat.todo)
                 if seat.todo and (not beginning or tokens <= limits.PASS_TOKENS):
                     beginning.append(seat)
-            self._lately.append(begun)
+            self._last = begun
         try:
             if begun:
                 self._read_next(begun)
             if beginning:
-                self._device.queue.widely(partial(self._read_prompts, beginning))
+                self._work(partial(self._read_prompts, beginning))
         except Exception as error:  # it is that of all who were to be served, not of the device's thread
             for seat in [*begun, *beginning]:
                 seat.fail(error)
+        for seat in [*begun, *beginning]:  # not before: those who wake fight for the interpreter
+            seat.go_on()
         with self._asked:  # some did not fit in, or wait for more than one token
             self._lined_up = any(seat is not None and seat.todo for seat in self._seats)
             if self._lined_up:
                 self._device.queue.submit(self._serve, small=True)
 
     def _await(self) -> None:
-        """Let stories come along that are about to ask; the pause is too short to be felt.
+        """Let stories come along that are about to ask: those of the last pass, and those that begin at the same moment.
 
-        All that begin at the same moment, and half of those that were read lately: what these were told is written while
-        the other half is read.
+        The pause is too short to be felt. Who is not back in time is not waited for again.
         """
         with self._asked:
             if any(not seat.length and seat.todo for seat in self._beginning()):
                 self._asked.wait(0.001)  # they may not even sit yet
                 self._asked.wait_for(lambda: all(seat.todo for seat in self._beginning()), limits.PROMPT_PAUSE)
             else:
-                self._asked.wait_for(partial(self._wait, 0.5), limits.NEXT_PAUSE)
-                if self._scattered(self._begun()):  # from then on neighbours go on together
-                    self._asked.wait_for(partial(self._wait, 1.0), limits.NEXT_PAUSE)
+                self._asked.wait_for(self._all_wait, limits.NEXT_PAUSE)
 
-    def _wait(self, share: float) -> bool:
-        """Whether such a share of the stories wait that were read lately."""
-        writing = {id(seat): bool(seat.todo) for seats in self._lately for seat in seats if seat in self._seats}
-        return sum(writing.values()) >= share * len(writing)
+    def _all_wait(self) -> bool:
+        """Whether all stories of the last pass wait again, but for those that are over."""
+        return all(seat.todo for seat in self._last if seat in self._seats)
 
     def _begun(self) -> list[Seat]:
         """Return the stories that wait for a token, by row."""
         return [seat for seat in self._seats if seat is not None and seat.todo and seat.length]
-
-    def _scattered(self, waiting: Sequence[Seat]) -> bool:
-        """Whether those who wait sit too far apart for a pass: it goes from the first to the last row."""
-        return 2 * len(self._neighbours(waiting)) < len(waiting)
-
-    def _neighbours(self, waiting: Sequence[Seat]) -> list[Seat]:
-        """Return the most of those who wait that sit side by side."""
-        runs: list[list[Seat]] = [[]]
-        for seat in self._seats:
-            if seat in waiting:
-                runs[-1].append(seat)
-            elif seat is not None:
-                runs.append([])
-        return max(runs, key=len)
 
     def _beginning(self) -> list[Seat]:
         """Return the stories that have not read their prompt."""
@@ -307,22 +294,16 @@ class Table:
         used = max(slots) + 1
         columns = [column[low:high, :, :used] for column in self._columns]
         inputs = [torch.tensor(one, device=columns[0].device) for one in (ids, slots)]
-        read = partial(self._next, *inputs, *columns)
-        found, offsets = read() if self._small else self._device.queue.widely(read)
+        found, offsets = self._work(partial(self._next, *inputs, *columns))
         found, offsets = found.cpu().numpy(), offsets[:, 0].tolist()
-        told = [(seat, [Said(found[seat.row - low], offsets[seat.row - low])]) for seat in waiting]
         for seat in waiting:
             seat.length += 1
             seat.todo.popleft()
-        if len(told) == 1:
-            self._write(told)
-        else:
-            self._pen.submit(self._write, told)
+            seat.write([Said(found[seat.row - low], offsets[seat.row - low])])
 
-    def _write(self, told: Sequence[tuple[Seat, Sequence[Said]]]) -> None:
-        """Write what comes next of stories."""
-        for seat, said in told:
-            seat.write(said)
+    def _work(self, read: Callable[[], T]) -> T:
+        """Run a pass: one of a small network is not worth sharing out among helpers."""
+        return read() if self._small else self._device.queue.widely(read)
 
     def _read_prompts(self, waiting: Sequence[Seat]) -> None:
         """Read whole prompts in one pass, one behind the other; none sees another."""
@@ -343,7 +324,7 @@ class Table:
             use_cache=True,
             logits_to_keep=torch.tensor([at for one in wanted for at in one], device=device),
         )
-        rows, told = deque(rows_of(output.logits[0])), []
+        rows = deque(rows_of(output.logits[0]))
         found = [part[0] for layer in cache.layers for part in (layer.keys, layer.values)]
         self._make_room(max(lengths), found)
         for seat, end, length in zip(waiting, ends, lengths, strict=True):
@@ -351,8 +332,7 @@ class Table:
                 column[seat.row, :, 1 : 1 + length] = part[:, end - length : end]
             seat.length = length
             seat.todo.clear()
-            told.append((seat, [rows.popleft() for _ in range(seat.wanted)]))
-        self._write(told)
+            seat.write([rows.popleft() for _ in range(seat.wanted)])
 
     def _make_room(self, tokens: int, like: Sequence[Tensor]) -> None:
         """Make the columns hold all rows and so many tokens. like: of each layer keys and values, (head, token, size)."""

@@ -41,6 +41,7 @@ GRADIENT_ERROR = 0.05  # what the scores may miss of the change they explain, as
 GRADIENT_FLOOR = 0.1  # of log-odds: the change counts as no smaller, or nothing could be shared out of next to nothing
 COVERED_WORDS = 64  # words covered one at a time to explain an answer
 PASS_TOKENS = 512  # tokens of prompts that are read in one pass; a longer one is read by itself
+SMALL_BYTES = 100_000_000  # weights of a network whose steps are too small to be shared out among threads
 REREAD_TOKENS = (
     16  # tokens a branch reads one by one after what is kept of its story; of more the whole text is read anew
 )
