@@ -20,7 +20,6 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from core import attention, limits
-from core.errors import TooBusy
 from core.models import Model, size
 from core.passes import Next, Said, rows_of, traced
 from core.results import Step, WhatIf
@@ -210,7 +209,7 @@ class Table:
                 self._columns = []
             first, self._prepared = not self._prepared, True
         if first:  # after the first story, and not before it: nobody waits for this
-            threading.Thread(target=self.prepare).start()
+            self.prepare()
 
     def find(self, ids: Sequence[int], forced: Sequence[int]) -> tuple[Kept | None, int]:
         """Return the kept story that shares most of its steps with a new one, and how many; None where the prompt is new."""
@@ -359,11 +358,13 @@ class Table:
         with self._guard:
             return tuple(column[seat.row, :, 1 : 1 + seat.length].clone() for column in self._columns)
 
-    def prepare(self) -> None:
-        """Make the pass over single tokens faster. On a processor: a card has other ways."""
+    def prepare(self) -> Future:
+        """Line up to make the pass over single tokens faster. On a processor: a card has other ways."""
+        return self._device.queue.submit(self._trace, small=True)
+
+    def _trace(self) -> None:
         if self._network.device.type == "cpu" and self._next is self._plain:
-            with suppress(TooBusy):
-                self._next = self._device.queue.run(partial(traced, self._plain))
+            self._next = traced(self._plain)
 
 
 def rounded(columns: int) -> int:
@@ -392,4 +393,4 @@ def open_story(model: Model, what_if: WhatIf) -> Seat | Alone:
 def warm_up(model: Model) -> None:
     """Prepare what makes a model's stories fast, before the first one."""
     if shares_passes(model.network):
-        table_of(model).prepare()
+        model.device.queue.wait(table_of(model).prepare())

@@ -165,6 +165,16 @@ def test_a_pass_reads_no_more_than_a_few_hundred_tokens_of_prompts(batched, monk
     assert len(passes.sizes) > 1 and max(passes.sizes) <= 12
 
 
+def test_a_large_network_shares_its_passes_out_among_threads_and_says_the_same(batched, monkeypatch):
+    model = batched("qwen2")
+    story = tokens(generate(model, PROMPTS[1], STORY))
+    wide, widely = [], model.device.queue.widely
+    monkeypatch.setattr(model.device.queue, "widely", lambda work: wide.append(work) or widely(work))
+    assert tokens(generate(model, PROMPTS[1], STORY)) == story and not wide
+    monkeypatch.setattr(table_of(model), "_small", False)
+    assert tokens(generate(model, PROMPTS[1], STORY)) == story and len(wide) == STORY.length
+
+
 @pytest.mark.parametrize("at", [0, 1, 5, 11])
 def test_a_branch_reads_nothing_again_but_the_token_it_leaves_from(batched, monkeypatch, at):
     model = batched("qwen3")
@@ -299,7 +309,7 @@ def test_a_wrong_trace_is_not_taken(batched, monkeypatch):
     model = batched("smollm3")
     table = decoding.Table(model)
     monkeypatch.setattr(torch.jit, "trace", lambda run, inputs, **options: lambda *given: (run(*given)[0] + 1, None))
-    table.prepare()
+    table.prepare().result(PATIENCE)
     assert table._next is table._plain
 
 

@@ -134,6 +134,19 @@ def test_two_are_never_in_at_once_however_many_come(queue):
     assert max(most) == 1 and queue.served == len(most) == 160
 
 
+def test_a_small_turn_has_no_helpers_but_for_what_it_asks_for_widely(queue):
+    with torch.inference_mode():
+        small = queue.wait(Queue.submit(queue, torch.get_num_threads, small=True))
+        wide, inferring = queue.wait(
+            Queue.submit(
+                queue,
+                lambda: queue.widely(lambda: (torch.get_num_threads(), torch.is_inference_mode_enabled())),
+                small=True,
+            )
+        )
+    assert small == 1 and wide == queue.run(torch.get_num_threads) == torch.get_num_threads() and inferring
+
+
 def test_all_is_worked_out_in_one_thread_with_gradients_as_the_caller_has_them(queue):
     def look():
         return threading.get_ident(), torch.is_inference_mode_enabled(), torch.is_grad_enabled()

@@ -11,7 +11,7 @@ import pytest
 from core import limits
 from core.errors import HiddenEverything, NothingTyped
 from core.results import Beam, Beams, Ranking, Settings, Step, WhatIf
-from demos import generation
+from demos import generation, storytelling
 from demos.stories import Desk, Story
 from demos.words import LANGUAGES, Words
 from tests.demos.conftest import VOCABULARY, reasons, step
@@ -159,7 +159,7 @@ def test_a_model_that_ends_at_once_is_told_as_such(made, run):
 
 def test_how_sure_a_story_was_is_told_as_perplexity_and_as_bits():
     steps = tuple(Step("a", 0, chance, Ranking(("a",), (chance,)), (0,), np.zeros(1)) for chance in (0.125, 0.5))
-    said = generation.tell(Story(PROMPT, "storyteller", Settings(), steps), EN)
+    said = storytelling.tell(Story(PROMPT, "storyteller", Settings(), steps), EN)
     assert "4.0 equally likely" in said and "2.0 bits" in said and EN.percent(0.125) in said
 
 
@@ -513,10 +513,10 @@ def test_clicking_where_there_is_no_rival_asks_nobody(made, desk, run, place, ri
 
 def test_the_tree_names_each_story_by_its_fork_once_there_are_two(made, forked):
     assert made.write()[-1]["tree"] is None
-    drawn = generation.draw_stories(forked, EN)
+    drawn = storytelling.draw_stories(forked, EN)
     assert sorted(drawn.data[0].customdata) == [1, 2]
     assert list(drawn.data[0].text) == ["story 1", "2 “⏎”"]
-    marked_up = generation.draw_stories(last(made.branch(forked, 2, 2, parent=2), "kept"), EN)
+    marked_up = storytelling.draw_stories(last(made.branch(forked, 2, 2, parent=2), "kept"), EN)
     assert any("&lt;b>home" in name for name in marked_up.data[0].text)
 
 
@@ -547,7 +547,7 @@ def test_stories_are_bounded_the_oldest_goes_first_and_no_number_is_given_twice(
     assert data["stories"][0]["begins_at"] == 0  # what its parent cannot tell any more, it tells itself
     for story in data["stories"]:
         assert len(story["steps"]) == 10 - story["begins_at"]
-    assert generation.draw_stories(desk, EN)
+    assert storytelling.draw_stories(desk, EN)
 
 
 def test_a_new_story_forgets_the_branches_and_all_that_was_looked_at(made, forked):
@@ -640,9 +640,9 @@ GREEDY_LEFT = Beams((*GREEDY_LOSES.beams[:2], GREEDY_LOSES.beams[2]), 1, (2,))
 
 
 def test_it_is_said_that_the_likeliest_way_need_not_begin_with_the_likeliest_token():
-    said = generation.tell_beams(GREEDY_LOSES, EN)
+    said = storytelling.tell_beams(GREEDY_LOSES, EN)
     assert "“an owl”" in said and EN.percent(0.36) in said and "“the fox”" in said and EN.percent(0.15) in said
-    left = generation.tell_beams(GREEDY_LEFT, EN)
+    left = storytelling.tell_beams(GREEDY_LEFT, EN)
     assert EN.say("generation.greedy_left", way="the", together=EN.percent(0.5)) in left
 
 
