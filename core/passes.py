@@ -72,10 +72,11 @@ class Next(nn.Module):
         """
         places = torch.arange(columns[0].shape[2], device=ids.device)
         seen = (places >= slots.clamp(max=1)[:, None]) & (places <= slots[:, None])  # (row, column)
+        mask = torch.where(seen, 0.0, -torch.inf).to(columns[0].dtype)
         output = self.network(
             input_ids=ids[:, None],
             position_ids=(slots - 1).clamp(min=0)[:, None],
-            attention_mask=torch.where(seen, 0.0, -torch.inf)[:, None, None],
+            attention_mask=mask[:, None, None],
             past_key_values=Slots(columns, slots),
             use_cache=True,
         )
@@ -90,7 +91,7 @@ def traced(run: Next) -> Callable:
     parts = [part for layer in cache.layers for part in (layer.keys, layer.values)]  # (1, head, token, size)
     generator = torch.Generator().manual_seed(0)
     few, more = (
-        [torch.randn(rows, part.shape[1], columns, part.shape[3], generator=generator) for part in parts]
+        [torch.randn(rows, part.shape[1], columns, part.shape[3], generator=generator).to(part.dtype) for part in parts]
         for rows, columns in ((2, 24), (3, 32))
     )
     ids, slots = torch.tensor([3, 5, 7]), torch.tensor([9, 0, 30])

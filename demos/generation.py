@@ -15,6 +15,7 @@ from core import charts, limits, sampling
 from core.errors import VisitorError
 from core.results import Beams, Settings, Step, WhatIf
 from core.runner import Runner
+from core.tokens import joins
 from demos import ui, why
 from demos.chart import Chart
 from demos.stories import Desk, Story, groups, shared
@@ -60,6 +61,8 @@ def build(run: Runner, words: Words) -> gr.Column:
                 if len(steps) < len(forced):
                     continue
                 desk = desk.with_steps(tuple(steps))
+                if place and joins(steps[place - 1].text, step.text):  # what is drawn was not all of a flag or a family
+                    drawn, place = None, 0
                 whole = [group for group in groups(steps, place) if steps[group[-1]].text]
                 fresh = [token_of(steps, group, fork_of(story), words) for group in whole]
                 drawn = strip.draw(fresh if drawn else [prompt_token(story, words), *fresh], drawn)

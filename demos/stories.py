@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from core import limits
 from core.results import Settings, Step, as_data
+from core.tokens import joins
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,12 @@ def step_data(step: Step) -> dict:
 
 
 def groups(steps: Sequence[Step], start: int = 0) -> list[range]:
-    """Return the places, from `start` on, that are shown together: bytes wait for what makes their character whole."""
-    found = []
+    """Return the places, from `start` on, that are shown together: bytes of a character, parts of a flag or a family."""
+    found: list[range] = []
     for at in range(start, len(steps)):
         if steps[at].text:
-            found.append(range(start, at + 1))
+            goes_on = found and joins("".join(steps[one].text for one in found[-1]), steps[at].text)
+            found.append(range(found.pop().start if goes_on else start, at + 1))
             start = at + 1
     return found + [range(start, len(steps))] * (start < len(steps))
 

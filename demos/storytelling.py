@@ -32,7 +32,7 @@ def token_of(steps: Sequence[Step], group: range, marked: Collection[int], words
     note = words.say("generation.note", probability=words.percent(chance))
     if len(group) > 1:
         note += "\n" + words.say("generation.note_parts", count=len(group))
-    return Token(steps[group[-1]].text or "…", chance, note, marked=any(at in marked for at in group))
+    return Token("".join(steps[at].text for at in group) or "…", chance, note, marked=any(at in marked for at in group))
 
 
 def draw_stories(desk: Desk, words: Words) -> charts.Figure | None:

@@ -16,7 +16,7 @@ from core.models import Model
 from core.rankings import probabilities, rank
 from core.results import Beams, Ranking, Saliency, Settings, Step, Verdict, WhatIf
 from core.saliency import explain, hide
-from core.tokens import FIRST_CJK, Encoded, Spelling, encode_prompt, token_label
+from core.tokens import FIRST_CJK, Encoded, Spelling, encode_prompt, joins, token_label
 
 
 @torch.inference_mode()
@@ -181,7 +181,7 @@ def spell_on(encoded: Encoded, letters: Sequence[str]) -> tuple[list[list[int]],
 
 def goes_on(word: str, added: str) -> bool:
     """Whether what a token adds belongs to the word before it: both touch with letters, or a character is not whole yet."""
-    if not word:
+    if not word or joins(word, added):
         return True
     ends = word[-1] + added[:1]
     return len(ends) == 2 and ends.isalpha() and all(ord(letter) < FIRST_CJK for letter in ends)

@@ -1,5 +1,6 @@
 """Stories read side by side: the same as alone, in fewer passes, and branches begin where they leave their story."""
 
+import copy
 import threading
 import time
 from dataclasses import replace
@@ -163,6 +164,20 @@ def test_a_pass_reads_no_more_than_a_few_hundred_tokens_of_prompts(batched, monk
     stories = [generate(model, prompt, STORY) for prompt in PROMPTS]
     go_on_together(model, stories)
     assert len(passes.sizes) > 1 and max(passes.sizes) <= 12
+
+
+def test_a_network_in_half_precision_writes_at_the_table_too(batched):
+    plain = batched("phi3")
+    model = Model(None, copy.deepcopy(plain.network).to(torch.bfloat16), plain.tokenizer, plain.device)
+    for traced in range(2):
+        stories = [(prompt, replace(STORY, seed=seed)) for seed, prompt in enumerate(PROMPTS[:2])]
+        for (prompt, _), steps in zip(stories, write_together(model, stories), strict=True):
+            ids = encode_prompt(model, prompt).ids
+            chances = probabilities(model.network(torch.tensor([[*ids, *tokens(steps)]])).logits)[0]
+            true = [chances[len(ids) + at - 1, step.token].item() for at, step in enumerate(steps)]
+            assert [step.probability for step in steps] == pytest.approx(true, abs=0.03)
+        if not traced:
+            decoding.warm_up(model)
 
 
 def test_a_large_network_shares_its_passes_out_among_threads_and_says_the_same(batched, monkeypatch):

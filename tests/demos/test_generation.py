@@ -65,6 +65,23 @@ def test_a_branch_before_the_fork_of_a_branch_leaves_the_story_that_one_came_fro
     assert found.story.tokens(at) == forked.find(1).tokens(at)
 
 
+FAMILY, FLAGS = ["👩", "\u200d", "👧", " and"], ["🇫", "🇷", "🇩", "🇪", "!"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "shown"),
+    [(FAMILY, ["👩\u200d👧", " and"]), (FLAGS, ["🇫🇷", "🇩🇪", "!"]), (["e", "\u0301", "t"], ["e\u0301", "t"])],
+)
+def test_parts_of_a_family_a_flag_or_an_accented_letter_are_shown_together_streaming_too(made, run, texts, shown):
+    steps = [replace(step(at % 7), text=text) for at, text in enumerate(texts)]
+    story = Story(PROMPT, "storyteller", Settings(), tuple(steps))
+    assert [token.text for token in storytelling.strip_of(story, (), EN)[1:]] == shown
+    run.answers["generate"] = lambda *inputs: iter(steps)
+    told = [made.part("strip").postprocess(part["strip"]) for part in made.write() if "strip" in part]
+    assert all(piece in told[-2] for piece in shown)  # the last one of the stream, before all is drawn once more
+    assert told[-2].count("gb-token") == told[-1].count("gb-token") == 1 + len(shown)
+
+
 def test_a_branch_behind_the_fork_of_a_branch_leaves_that_branch(made, forked):
     found = last(made.branch(forked, 3, 5, parent=2), "kept")
     assert (found.story.parent, found.story.left_at) == (2, 3)
