@@ -6,7 +6,7 @@ import pytest
 
 # A story of five hundred tokens is over in a second: the click comes in the frame that shows the first ones.
 STOP_AT_ONCE = """() => {
-  const writing = document.querySelectorAll('.gb-story .gb-token').length > 20;
+  const writing = document.querySelectorAll('.gb-story .gb-token').length > 5;
   const stop = [...document.querySelectorAll('button')].find(one => one.offsetParent && one.textContent.trim() === 'Stop');
   if (writing) stop.click();
   return writing;
