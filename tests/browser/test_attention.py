@@ -207,12 +207,12 @@ def test_the_table_of_a_window_can_be_saved(watched, looked):
 def test_what_cannot_be_done_is_said_and_what_is_shown_stays(watched):
     page = watched.open()
     panel = watched.tab("Attention")
-    panel.locator("textarea").first.fill("A [MASK] film")
+    watched.type(panel.locator("textarea").first, "A [MASK] film")
     watched.run(panel)
     tokens = panel.locator(".gb-lined .gb-token")
     tokens.first.wait_for()
     before = tokens.count()
-    panel.locator("textarea").first.fill("word " * 3_000)
+    watched.type(panel.locator("textarea").first, "word " * 3_000)
     panel.locator("button.primary").first.click()
     page.get_by_text("Shorten it a little").wait_for()
     assert tokens.count() == before and panel.locator("textarea").first.input_value().startswith("word word")
@@ -221,7 +221,7 @@ def test_what_cannot_be_done_is_said_and_what_is_shown_stays(watched):
 def test_a_full_window_is_drawn_and_a_head_of_it_painted_within_seconds(watched):
     page = watched.open()
     panel = watched.tab("Attention")
-    panel.locator("textarea").first.fill("the cat sat on the mat and saw a dog . " * 42)
+    watched.type(panel.locator("textarea").first, "the cat sat on the mat and saw a dog . " * 42)
     watched.run(panel)
     page.wait_for_function("document.querySelectorAll('.gb-lined .gb-token').length > 400")
     page.wait_for_timeout(500)

@@ -121,17 +121,27 @@ def test_the_arrow_keys_walk_over_the_tree(watched, told):
     assert tokens(told).all_inner_texts() == first
 
 
+# A story of 512 tokens is over within a second or two, so the page itself presses Stop, in the frame that shows the first.
+PRESS_STOP = """() => {
+  const said = [...document.querySelectorAll('.gb-sentence p')].find(node => node.offsetParent);
+  const stop = [...document.querySelectorAll('button')].find(node => node.offsetParent && node.innerText === 'Stop');
+  const press = () => { stop.click(); window.pressed = true; };
+  const look = () => said.innerText.includes('so far') ? press() : requestAnimationFrame(look);
+  look();
+}"""
+
+
 def test_stop_keeps_what_is_written_and_it_can_be_taken_away(watched, told):
     set_number(told, "Length", 512)
+    watched.page.evaluate(PRESS_STOP)
     told.locator("button.primary").first.click()
-    told.locator(".gb-sentence p", has_text="so far").first.wait_for()
-    told.get_by_role("button", name="Stop").click()
+    watched.page.wait_for_function("window.pressed")
     told.locator(".gb-sentence p", has_text="It wrote").first.wait_for()
     watched.page.wait_for_timeout(500)
     count = tokens(told).count()
     watched.page.wait_for_timeout(500)
     assert tokens(told).count() == count < 500
-    look_at(watched, told, 3)
+    look_at(watched, told, 1)
     told.get_by_text("The numbers behind this").click()
     with watched.page.expect_download() as download:
         told.get_by_role("button", name="Save the numbers").click()

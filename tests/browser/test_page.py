@@ -66,7 +66,7 @@ def test_a_click_on_a_word_blanks_it_and_a_click_on_a_bar_fills_it(watched):
     page = watched.open()
     panel = watched.tab("Fill in")
     box = panel.locator("textarea").first
-    box.fill("The dog ran home.")
+    watched.type(box, "The dog ran home.")
     panel.locator(".gb-words .gb-token", has_text="dog").click()
     page.wait_for_function("box => box.value == 'The [MASK] ran home.'", arg=box.element_handle())
     watched.run(panel)
@@ -80,7 +80,7 @@ def test_a_click_on_a_word_blanks_it_and_a_click_on_a_bar_fills_it(watched):
 def test_several_blanks_are_filled_at_once(watched):
     watched.open()
     panel = watched.tab("Fill in")
-    panel.locator("textarea").first.fill("She put on her [MASK] and opened the [MASK].")
+    watched.type(panel.locator("textarea").first, "She put on her [MASK] and opened the [MASK].")
     assert "2 blanks" in watched.run(panel)
 
 
@@ -97,7 +97,7 @@ def test_a_list_of_sentences_becomes_a_table_and_a_histogram(watched):
     watched.open()
     panel = watched.tab("Feel")
     panel.get_by_text("A whole list of sentences").click()
-    panel.get_by_label("One sentence on each line").fill("I love it.\nI hate it.\nWhat a wonderful day!")
+    watched.type(panel.get_by_label("One sentence on each line"), "I love it.\nI hate it.\nWhat a wonderful day!")
     panel.get_by_role("button", name="Judge the list").click()
     panel.get_by_text("of 3 are positive").wait_for()
     panel.locator(".gb-chart .bars path").first.wait_for(state="attached")
@@ -118,17 +118,17 @@ def test_an_empty_text_gets_one_sentence_and_the_tab_stays_usable(watched):
     watched.open()
     panel = watched.tab("Feel")
     box = panel.locator("textarea").first
-    box.fill("   ")
+    watched.type(box, "   ")
     panel.locator("button.primary").first.click()
     watched.page.get_by_text("Type some text first").wait_for()
-    box.fill("A lovely day.")
+    watched.type(box, "A lovely day.")
     assert "positive" in watched.run(panel)
 
 
 def test_markup_a_visitor_types_is_shown_as_typed(watched):
     page = watched.open()
     panel = watched.tab("Feel")
-    panel.locator("textarea").first.fill("<img src=x onerror=\"document.title='broken'\"> <b>lovely</b>")
+    watched.type(panel.locator("textarea").first, "<img src=x onerror=\"document.title='broken'\"> <b>lovely</b>")
     watched.run(panel)
     assert page.title() == "Glassbox"
     assert panel.locator(".gb-tokens img, .gb-tokens b, .gb-sentence b").count() == 0
