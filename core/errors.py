@@ -12,6 +12,19 @@
     ├── PictureTooLarge    more pixels than the limit
     ├── UnknownModel       a name that is not in the catalogue, or not for this task
     ├── ModelUnusable      a checkpoint that lacks what its task needs
+    ├── ModelUnfit         an architecture this task cannot run
+    ├── ModelUnsafe        a repository that brings code of its own
+    ├── ModelTooLarge      more than the disk or the memory holds
+    ├── ModelDamaged       files that are not what the Hub says they are, twice
+    ├── ModelNotFetched    a model of the Hub that is not on this computer yet
+    ├── ModelMissing       a repository or revision the Hub does not know (404)
+    ├── ModelGated         one that has to be asked for, by somebody who is logged in (401)
+    ├── ModelForbidden     one this visitor may not have (403)
+    ├── HubBusy            the Hub takes no more requests for a while (429)
+    ├── HubFailing         an error of the Hub's own (5xx)
+    ├── HubUnreachable     no network, or the connection broke
+    ├── HubSilent          the Hub sends nothing, or next to nothing
+    ├── OutOfMemory        the device has no room for this now
     ├── AttentionUnreadable  an architecture that keeps its attention, or what its layers say, to itself
     ├── HiddenEverything   a what-if that leaves nothing to look at
     ├── NoSuchPart         a token, patch, layer or head that is not there
@@ -74,6 +87,58 @@ class UnknownModel(VisitorError):
 
 class ModelUnusable(VisitorError):
     """Facts: name, lacks."""
+
+
+class ModelUnfit(VisitorError):
+    """Facts: name, found (its model_type), known."""
+
+
+class ModelUnsafe(VisitorError):
+    """Facts: name."""
+
+
+class ModelTooLarge(VisitorError):
+    """Facts: name, found, limit (both GB), part ("disk" or "memory")."""
+
+
+class ModelDamaged(VisitorError):
+    """Facts: name."""
+
+
+class ModelNotFetched(VisitorError):
+    """Facts: name."""
+
+
+class ModelMissing(VisitorError):
+    """Facts: name."""
+
+
+class ModelGated(VisitorError):
+    """Facts: name."""
+
+
+class ModelForbidden(VisitorError):
+    """Facts: name."""
+
+
+class HubBusy(VisitorError):
+    """Facts: minutes."""
+
+
+class HubFailing(VisitorError):
+    """Facts: found (the status)."""
+
+
+class HubUnreachable(VisitorError):
+    """Facts: none."""
+
+
+class HubSilent(VisitorError):
+    """Facts: seconds."""
+
+
+class OutOfMemory(VisitorError):
+    """Facts: name."""
 
 
 class AttentionUnreadable(VisitorError):
