@@ -180,7 +180,8 @@ class Table:
         self._guard = threading.RLock()
         self._asked = threading.Condition(self._guard)
         self._next = self._plain = Next(model.network)
-        self._prepared = False  # whether it was tried to make it faster
+        self._settled = model.settled  # before, there is no use in making it faster
+        self._prepared = False  # whether that was tried
 
     def sit(self, seat: Seat) -> int:
         """Give a story the first free row."""
@@ -207,7 +208,8 @@ class Table:
                 self._seats.pop()
             if not self._seats:
                 self._columns = []
-            first, self._prepared = not self._prepared, True
+            first = self._settled.is_set() and not self._prepared
+            self._prepared = self._prepared or first
         if first:  # after the first story, and not before it: nobody waits for this
             self.prepare()
 

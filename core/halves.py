@@ -7,6 +7,9 @@ result is the same whatever other rows are worked out beside it, which keeps a s
 Small networks are halved where that changes nothing; large ones are rounded, as they are to bfloat16 on a card.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.backends import quantized
@@ -68,7 +71,7 @@ class Product(torch.autograd.Function):
 
 def pack(weight: Tensor, bias: Tensor | None = None):
     """Pack weights (out, in) the way FBGEMM reads them."""
-    bias = None if bias is None else bias.detach().float()
+    bias = None if bias is None else bias.detach().to(torch.float32, copy=True)  # or it holds on to the file it is from
     return torch.ops.quantized.linear_prepack_fp16(weight.detach().float().contiguous(), bias)
 
 
@@ -91,18 +94,34 @@ def serve(place: torch.device) -> bool:
 
 def halve(network: nn.Module, rounded: bool) -> None:
     """Put a HalfLinear in the place of every linear layer whose weights half precision holds: exactly, or rounded."""
-    made: dict[nn.Module, nn.Module] = {}  # by the layer it replaces: several modules may share one
-    for module in [*network.modules()]:
-        for name, child in [*module.named_children()]:
-            if type(child) not in (nn.Linear, Conv1D) or not holds(child.weight, rounded):
-                continue
-            if child not in made:
-                made[child] = HalfLinear(child.weight.T if type(child) is Conv1D else child.weight, child.bias)
-            setattr(module, name, made[child])
+    replace_linear(network, partial(halved, rounded=rounded))
+
+
+def halved(layer: nn.Module, weight: Tensor, rounded: bool) -> HalfLinear | None:
+    """Return what stands in for a layer, None where it stays."""
+    return HalfLinear(weight, layer.bias) if holds(weight, rounded) else None
+
+
+def replace_linear(network: nn.Module, other: Callable[[nn.Module, Tensor], nn.Module | None]) -> None:
+    """Put another layer in the place of every linear one: what `other` makes of it and its weights (out, in), if anything.
+
+    One layer after the other, so that no more than one is in memory twice.
+    """
+    where: dict[nn.Module, list[tuple[nn.Module, str]]] = {}  # by layer: several modules may share one
+    for module in network.modules():
+        for name, child in module.named_children():
+            if type(child) in (nn.Linear, Conv1D):
+                where.setdefault(child, []).append((module, name))
+    while where:
+        child, places = where.popitem()
+        made = other(child, child.weight.T if type(child) is Conv1D else child.weight)
+        for module, name in places if made is not None else ():
+            setattr(module, name, made)
 
 
 def holds(weight: Tensor, rounded: bool) -> bool:
     """Whether half precision holds these weights: as they are, as it does those of a bfloat16 checkpoint, or rounded."""
     if rounded:
-        return bool(weight.abs().max() <= MOST)
+        low, high = weight.aminmax()
+        return bool(-low <= MOST and high <= MOST)
     return bool((weight.half().float() - weight).abs().max() <= LEAST)

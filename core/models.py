@@ -1,257 +1,291 @@
-"""Find, load, keep and evict models; the device and its one queue."""
+"""The models in memory: one copy of a network however many use it, lent out, kept, put away when room is needed."""
 
+import gc
+import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-import transformers
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-from core import attention, catalogue, halves, limits
+from core import catalogue, checkpoints, hub, limits, loading
 from core.catalogue import ModelCard
-from core.errors import ModelUnusable, TooBusy
-from core.halves import HalfLinear
+from core.checkpoints import called
+from core.devices import Device, Queue, device, processor, ran_out
+from core.errors import ModelNotFetched, ModelTooLarge, OutOfMemory, VisitorError
+from core.loading import ROOT, Model, class_for, lean, processor_class, read, size
 
-transformers.utils.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
-ROOT = Path(__file__).parent.parent
-T = TypeVar("T")
+__all__ = [
+    "ROOT", "Device", "Model", "Queue", "accept", "device", "evict_idle", "lean", "lend", "load", "make_way", "places",
+    "processor", "processor_class", "ran_out", "read", "size", "warm_up", "when_evicted",
+]  # fmt: skip
+log = logging.getLogger("glassbox")
+Key = tuple[Path, str, int, str]  # folder, class, bits, kind of device: what makes a network another one
 
 
-class Queue:
-    """What is to be worked out on a device, one thing after the other, in the order in which it was asked for.
+@dataclass
+class Kept:
+    """A network in memory."""
 
-    All of it runs in threads of the device's own: OpenMP keeps helpers for every thread that ever multiplied anything, and
-    where there are more of these than processors each step waits for them several times as long. Steps too small to be
-    shared out among helpers run in a thread that has none.
+    model: Model
+    users: int = 0  # who have it on loan; with none it may be put away
+    settling: Future | None = None
+    bytes: int = field(init=False)  # of its weights
+
+    def __post_init__(self):
+        self.bytes = size(self.model)
+
+
+_kept: OrderedDict[Key, Kept] = OrderedDict()  # least recently used first
+_loading: dict[Key, threading.Lock] = {}
+_guard = threading.RLock()  # of these two
+_reading = threading.RLock()  # Transformers keeps what it loads in places all threads share: two at once lose weights
+when_evicted: list[Callable[[Model], None]] = []  # called with a model that is put away, by who keeps something of it
+
+
+@contextmanager
+def lend(name: str, task: str | None = None, place: Device | None = None) -> Iterator[Model]:
+    """Lend a model for the time of the block, loaded once for all who ask at the same time; meanwhile it is not put away.
+
+    place: the device, unless the network is to be on another one.
+    Raises UnknownModel, ModelNotFetched, what `read` raises, and OutOfMemory.
     """
-
-    def __init__(self):
-        self._narrow, self._wide = (ThreadPoolExecutor(1, name) for name in ("device", "device-wide"))
-        threads = torch.get_num_threads()
-        self._narrow.submit(use_threads, 1).result()
-        self._wide.submit(use_threads, threads).result()  # the last one holds for threads to come
-        self.served = 0  # turns that came
-
-    def run(self, work: Callable[[], T], seconds: float = limits.TURN_SECONDS) -> T:
-        """Wait for one's turn, and return what comes of the work; gradients are on where they are on for the caller.
-
-        Raises TooBusy when the turn does not come in time, and whatever the work raises.
-        """
-        return self.wait(self.submit(work), seconds)
-
-    def submit(self, work: Callable[[], T], small: bool = False) -> Future[T]:
-        """Line up; see `run`. small: not worth sharing out among helpers, or but for what is asked for `widely`."""
-        return self._narrow.submit(self._serve, in_modes(work), small)
-
-    def wait(self, turn: Future[T], seconds: float = limits.TURN_SECONDS) -> T:
-        """Wait for a turn and return what comes of it; see `run`."""
-        try:
-            return turn.result(seconds)
-        except TimeoutError:
-            if turn.cancel():
-                raise TooBusy(seconds=int(seconds)) from None
-            return turn.result()  # it has begun
-
-    def widely(self, work: Callable[[], T]) -> T:
-        """Within a small turn, work something out that is worth sharing out among helpers."""
-        return self._wide.submit(in_modes(work)).result()
-
-    def _serve(self, work: Callable[[], T], small: bool) -> T:
-        self.served += 1
-        return work() if small else self._wide.submit(work).result()
+    card = catalogue.find(name, task)
+    kept = borrow(card, folder_of(card), place or device())
+    try:
+        if kept.settling:
+            kept.model.device.queue.wait(kept.settling)
+        yield kept.model if kept.model.card == card else replace(kept.model, card=card)
+    finally:
+        give_back(kept)
 
 
-def use_threads(number: int) -> None:
-    """Let this thread share its work out among so many."""
-    torch.get_num_threads()  # a thread's first look at it undoes what was set before
-    torch.set_num_threads(number)
+def give_back(kept: Kept) -> None:
+    """End a loan. After a network's first one its weights are settled: that takes longer than its first answer does."""
+    with _guard:
+        kept.users -= 1
+        if not kept.users and not kept.settling and not kept.model.settled.is_set():
+            kept.settling = kept.model.device.queue.submit(partial(settle, kept))
 
 
-def in_modes(work: Callable[[], T]) -> Callable[[], T]:
-    """Return the work with gradients on where they are on here, whatever thread it is done in."""
-    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-
-    def working() -> T:
-        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
-            return work()
-
-    return working
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where networks run, why there, and who is next."""
-
-    place: torch.device
-    why: str  # "asked", "cuda", "mps" or "processor": the badge's sentence in demos/words
-    name: str  # as its maker calls it
-    queue: Queue = field(default_factory=Queue)
-
-    def dtype(self, parameters: int) -> torch.dtype:
-        """Return bfloat16 for networks large enough to gain from it, on a card that multiplies it; else float32."""
-        large = parameters >= limits.HALF_PRECISION_PARAMETERS
-        return (
-            torch.bfloat16 if large and self.place.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-        )
+def settle(kept: Kept) -> None:
+    """Let a network's weights be as they will stay; what it computed before is forgotten."""
+    try:
+        loading.settle(kept.model)
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        log.warning("no room to settle %s", called(kept.model.card))
+    clear(kept.model)
+    kept.bytes = size(kept.model)
 
 
-@cache
-def device() -> Device:
-    """Return the device: `GLASSBOX_DEVICE` if set, else CUDA, else Apple's MPS, else the processor.
-
-    Raises ValueError, at the start of the app, for a `GLASSBOX_DEVICE` that is not there.
-    """
-    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    there = [*["cuda"][:cards], *(f"cuda:{card}" for card in range(cards))]
-    there += [*["mps"] * torch.backends.mps.is_available(), "cpu"]
-    asked = os.environ.get("GLASSBOX_DEVICE", "").strip().lower()
-    if asked and asked not in there:
-        raise ValueError(
-            f"GLASSBOX_DEVICE is {asked!r}, and this machine has: {', '.join(there)}. Set it to one of these or unset it."
-        )
-    place = torch.device(asked or there[0])
-    name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type.upper()
-    return Device(place, "asked" if asked else {"cpu": "processor"}.get(place.type, place.type), name)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A loaded network with its tokenizer, and the device it runs on."""
-
-    card: ModelCard
-    network: transformers.PreTrainedModel
-    processor: object  # a tokenizer, or for pictures a processor that holds one
-    device: Device
-    beside: dict = field(default_factory=dict, compare=False)  # what is prepared for it once and goes with it, by name
-
-    @property
-    def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
-        """The tokenizer, alone or inside a processor."""
-        return getattr(self.processor, "tokenizer", self.processor)
-
-    @property
-    def context(self) -> int:
-        """How many tokens the network reads at once."""
-        bounds = [limits.ATTENTION_TOKENS, self.tokenizer.model_max_length]
-        bounds += [getattr(self.network.config.get_text_config(), "max_position_embeddings", limits.ATTENTION_TOKENS)]
-        for name, module in self.network.named_modules():
-            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-                bounds.append(module.num_embeddings - module.padding_idx - 1)  # RoBERTa counts from there
-        return min(bounds)
-
-    def run(self, work: Callable[[], T]) -> T:
-        """Work something out at the device when one's turn comes: one look, or one step of a story. As Queue.run."""
-        return self.device.queue.run(work)
-
-    def inputs(self, **arrays: object) -> dict[str, torch.Tensor]:
-        """Return tensors on the device, a batch dimension in front of plain lists, fractions as exact as the network."""
-        tensors = {
-            name: array if isinstance(array, torch.Tensor) else torch.tensor([array]) for name, array in arrays.items()
-        }
-        return {
-            name: tensor.to(self.device.place, self.network.dtype if tensor.is_floating_point() else tensor.dtype)
-            for name, tensor in tensors.items()
-        }
-
-
-_kept: OrderedDict[str, Model] = OrderedDict()  # least recently used first
-_loading: dict[str, threading.Lock] = {}
-_guard = threading.Lock()
-_reading = threading.Lock()  # Transformers keeps what it loads in places all threads share: two at once lose weights
-
-
-def load(name: str) -> Model:
-    """Return the model of that name, loaded once for all who ask at the same time.
-
-    Raises UnknownModel and ModelUnusable.
-    """
-    card = catalogue.find(name)
-    with _loading.setdefault(name, threading.Lock()):
-        with _guard:
-            if name in _kept:
-                _kept.move_to_end(name)
-                return _kept[name]
-        with _reading:
-            model = read(card)
-        with _guard:
-            _kept[name] = model
-            while sum(size(one) for one in _kept.values()) > limits.KEPT_BYTES and len(_kept) > 1:
-                _kept.popitem(last=False)  # whoever still uses it keeps it alive
+def load(name: str, task: str | None = None) -> Model:
+    """Return a model as `lend` does, though it may be put away when others are asked for."""
+    with lend(name, task) as model:
         return model
 
 
-def size(model: Model) -> int:
-    """Return the bytes of a network's weights."""
-    packed = sum(module.bytes for module in set(model.network.modules()) if isinstance(module, HalfLinear))
-    return packed + sum(weight.numel() * weight.element_size() for weight in model.network.parameters())
+def folder_of(card: ModelCard) -> Path:
+    """Return where the files of a model are. Raises ModelNotFetched for a model of the Hub that is not on this computer."""
+    folder = hub.snapshot(card, card.key) if card.shelf == "hub" else ROOT / card.repo
+    if folder is None:
+        raise ModelNotFetched(name=called(card))
+    return folder
 
 
-def read(card: ModelCard) -> Model:
-    """Load a model from its folder: only safetensors, never code of the checkpoint, every tensor the task needs.
+def borrow(card: ModelCard, folder: Path, place: Device) -> Kept:
+    """Return a network that is in memory, or read it now, with one more user."""
+    auto = card.auto or class_for(card, checkpoints.configuration(card, folder))
+    key = (folder, auto, card.bits, place.place.type)
+    with _loading.setdefault(key, threading.Lock()):
+        kept = take(key)
+        if kept is None:
+            kept = Kept(read_with_care(card, key, place), users=1)
+            with _guard:
+                _kept[key] = kept
+                evict(0)
+        return kept
 
-    Raises ModelUnusable.
+
+def take(key: Key) -> Kept | None:
+    """Return a network that is in memory, with one more user; None where it is not."""
+    with _guard:
+        kept = _kept.get(key)
+        if kept is not None:
+            kept.users += 1
+            _kept.move_to_end(key)
+    return kept
+
+
+def read_with_care(card: ModelCard, key: Key, place: Device) -> Model:
+    """Read a model when there is room for it: on a full card once more after clearing away, then on the processor.
+
+    Raises OutOfMemory.
     """
-    folder = ROOT / card.repo
-    if not any(folder.glob("*.safetensors")):
-        raise ModelUnusable(name=card.name, lacks="safetensors weights")
-    safe = {"trust_remote_code": False, "local_files_only": True}
-    config = lean(transformers.AutoConfig.from_pretrained(folder, **safe))
-    auto = getattr(transformers, card.auto)
-    place = device()
-    network, found = auto.from_pretrained(
-        folder,
-        config=config,
-        use_safetensors=True,
-        output_loading_info=True,
-        attn_implementation=attention.implementation_for(auto._model_mapping[type(config)]),
-        dtype=torch.float32,
-        **safe,
-    )
-    if found["missing_keys"]:
-        raise ModelUnusable(name=card.name, lacks=", ".join(sorted(found["missing_keys"]))[:200])
-    if "vqa" in card.tasks:
-        processor = processor_class(type(config)).from_pretrained(folder, **safe)
-    else:
-        processor = transformers.AutoTokenizer.from_pretrained(folder, **safe)
-    network = network.eval().requires_grad_(False).to(place.place, place.dtype(network.num_parameters()))
-    if halves.serve(place.place):
-        halves.halve(network, rounded=network.num_parameters() >= limits.HALF_PRECISION_PARAMETERS)
-    return Model(card, network, processor, place)
+    for where in places(place):
+        try:
+            with _reading:
+                make_room(card, key[0], where)
+                return bring(card, key, where)
+        except (OutOfMemory, RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            log.warning("no room for %s on %s", called(card), where.name)
+        evict_idle()
+    raise OutOfMemory(name=called(card))
 
 
-def lean(config: transformers.PretrainedConfig) -> transformers.PretrainedConfig:
-    """Return a configuration with GPT-2's activation worked out in one step: the same curve, a quarter of the memory."""
-    for name in ("activation_function", "hidden_act"):
-        if getattr(config, name, None) == "gelu_new":
-            setattr(config, name, "gelu_pytorch_tanh")
-    return config
+def places(place: Device) -> tuple[Device, ...]:
+    """Return where something is tried while memory runs out: twice on a device, then on the processor."""
+    return (place, place) if place is processor() else (place, place, processor())
 
 
-class WithoutVideos:
-    """Takes what reads videos out of a processor: it would ask for torchvision, and nobody shows a video here."""
+def bring(card: ModelCard, key: Key, place: Device) -> Model:
+    """Return a network the process had in memory from which this one was forked, on another device; else read it."""
+    model = _inherited.pop(key[:3], None)
+    if model is None:
+        return read(card, key[0], place)
+    model = replace(model, network=model.network.to(place.place), device=place, beside={}, settled=threading.Event())
+    loading.settle(model)
+    return model
 
-    @classmethod
-    def get_attributes(cls) -> list[str]:
-        return [name for name in super().get_attributes() if name != "video_processor"]
+
+def make_room(card: ModelCard, folder: Path, place: Device) -> None:
+    """Put away what nobody uses until a network of that folder fits the budget, and the memory that is free.
+
+    Raises OutOfMemory.
+    """
+    needed = bytes_needed(checkpoints.weights_in(card, folder).parameters, place)
+    evict(needed)
+    free = place.free()
+    if free is not None and needed > free:
+        evict_idle()
+        if needed > place.free():
+            raise OutOfMemory(name=called(card))
 
 
-def processor_class(config: type[transformers.PretrainedConfig]) -> type:
-    """Return the class that hands an architecture pictures and words."""
-    known = PROCESSOR_MAPPING.get(config, None)
-    if known is None or "video_processor" not in known.get_attributes():
-        return known or transformers.AutoProcessor
-    return type(known.__name__, (WithoutVideos, known), {})
+def bytes_needed(parameters: int, place: Device) -> int:
+    """Return what a network takes on a device while it is read: half precision on a processor comes after that.
+
+    Of one that is halved at once, two bytes a weight of linear layers and four of its tables of words: about three.
+    """
+    return parameters * (3 if place.frugal(parameters) else place.dtype(parameters).itemsize)
+
+
+def accept(plan: hub.Plan) -> None:
+    """Refuse a model of the Hub before it is fetched: of a kind its task cannot run, or larger than memory.
+
+    Raises ModelUnfit, ModelTooLarge.
+    """
+    class_for(plan.card, plan.config)
+    held = sum(size for name, size in plan.files.items() if name.endswith(".safetensors"))
+    told = str(plan.config.get("dtype") or plan.config.get("torch_dtype"))
+    parameters = held // (2 if told.endswith("float16") else 4)
+    rooms = []
+    for place in {device().place.type: device(), "cpu": processor()}.values():
+        needed, free = bytes_needed(parameters, place), place.free()
+        if free is None or needed <= free + idle_bytes(place):
+            return
+        rooms.append((free + idle_bytes(place), needed))
+    room, needed = max(rooms)
+    raise ModelTooLarge(name=called(plan.card), found=gigabytes(needed), limit=gigabytes(room), part="memory")
+
+
+def gigabytes(number: int) -> float:
+    """Return bytes as gigabytes, in two digits at least."""
+    return round(number / 1e9, 1) if number >= 1e9 else float(f"{number / 1e9:.2g}")
+
+
+def idle_bytes(place: Device) -> int:
+    """Return the bytes of a device that networks have which nobody uses."""
+    with _guard:
+        return sum(kept.bytes for key, kept in _kept.items() if key[3] == place.place.type and not kept.users)
+
+
+def evict_idle() -> None:
+    """Put away every network that nobody uses."""
+    evict(limits.KEPT_BYTES)
+
+
+def evict(coming: int) -> None:
+    """Put away the least recently used networks until those in memory and what is coming fit the budget; none in use."""
+    with _guard:
+        idle = [key for key, kept in _kept.items() if not kept.users]
+        gone = [put_away(key) for key in idle if bytes_kept() + coming > limits.KEPT_BYTES]
+    if gone:
+        gc.collect()  # some hold themselves in a circle
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+def bytes_kept() -> int:
+    """Return the bytes of all networks in memory."""
+    return sum(kept.bytes for kept in _kept.values())
+
+
+def put_away(key: Key) -> None:
+    """Forget a network, and all that is kept of what it computed."""
+    clear(_kept.pop(key).model)
+
+
+def clear(model: Model) -> None:
+    """Forget what is kept of what a network computed."""
+    model.beside.clear()
+    for forget in when_evicted:
+        forget(model)
+
+
+def make_way(model: Model) -> None:
+    """Leave a network that is in use as much memory as can be had."""
+    clear(model)
+    evict_idle()
+
+
+def folders_in_use() -> set[Path]:
+    """Return the folders of networks in memory, and of those being read."""
+    with _guard:
+        return {key[0] for key in _kept} | {key[0] for key, lock in _loading.items() if lock.locked()}
+
+
+hub.in_use = folders_in_use
+_inherited: dict[tuple[Path, str, int], Model] = {}  # what the process had in memory that this one was forked off
+
+
+def hold_still() -> None:
+    """Let a process be forked off only while nothing is half read, or half put away."""
+    _reading.acquire()
+    _guard.acquire()
+
+
+def go_on() -> None:
+    """Go on after that."""
+    _guard.release()
+    _reading.release()
+
+
+def begin_anew() -> None:
+    """Begin in a process that was forked off: nobody there has anything on loan, or waits."""
+    _inherited.update({key[:3]: kept.model for key, kept in _kept.items()})
+    _kept.clear()
+    _loading.clear()
+    go_on()
+
+
+os.register_at_fork(before=hold_still, after_in_parent=go_on, after_in_child=begin_anew)
 
 
 def warm_up() -> None:
-    """Load every model on board, so that nobody's first answer waits for it."""
+    """Load every model on board, so that nobody's first answer waits for it; one that fails leaves the others alone."""
     for card in catalogue.CATALOGUE:
-        load(card.name)
+        if card.shelf == "board":
+            try:
+                load(card.name)
+            except VisitorError as error:
+                log.error("%s cannot be used: %s", card.name, error)

@@ -16,7 +16,7 @@ from core import attention, layers, limits
 from core.attention import Wanted
 from core.calls import Call, Seen
 from core.errors import AttentionUnreadable
-from core.models import Model
+from core.models import Model, when_evicted
 from core.results import WhatIf
 from core.tokens import Encoded
 
@@ -65,6 +65,16 @@ def trace(model: Model, encoded: Encoded, what_if: WhatIf) -> Trace:
         while len(_kept) > 1 and sum(one.bytes for one in _kept.values()) > limits.TRACE_BYTES:
             _kept.popitem(last=False)
     return made
+
+
+def forget(model: Model) -> None:
+    """Drop the traces of a network that is put away."""
+    with _guard:
+        for key in [key for key in _kept if key[0]() in (model.network, None)]:
+            del _kept[key]
+
+
+when_evicted.append(forget)
 
 
 @torch.inference_mode()

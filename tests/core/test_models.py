@@ -1,230 +1,95 @@
-"""One queue for the device, one copy of every model, and only checkpoints that are whole and safe."""
+"""One copy of every network, lent out, kept while there is room, and never a mixture."""
 
-import shutil
+import gc
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from core import catalogue, limits, models
+from core import catalogue, devices, halves, hub, limits, loading, models, tasks, traces
 from core.catalogue import ModelCard
-from core.errors import ModelUnusable, TooBusy, UnknownModel
-from core.models import Queue
-from tests.tiny import network_of
+from core.devices import Device
+from core.errors import (
+    ModelNotFetched,
+    ModelTooLarge,
+    ModelUnfit,
+    ModelUnusable,
+    OutOfMemory,
+    UnknownModel,
+)
+from core.halves import HalfLinear
+from core.models import Model
+from core.runner import run_here
+from tests.fake_hub import FakeHub
+from tests.tiny import tiny
 
 PATIENCE = 10  # seconds a test waits for a thread before it calls it lost
+FULL = torch.OutOfMemoryError("CUDA out of memory")
+
+
+class Network(torch.nn.Module):
+    """25 numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(25), requires_grad=False)
 
 
 @pytest.fixture
-def queue(monkeypatch):
-    made = Queue()
-    made.asked, submit = 0, made.submit
-
-    def counted(work):
-        turn = submit(work)
-        made.asked += 1
-        return turn
-
-    monkeypatch.setattr(made, "submit", counted)
-    return made
-
-
-class Visitor(threading.Thread):
-    """Takes a turn and holds it until told to go."""
-
-    def __init__(self, queue: Queue, order: list, seconds: float = PATIENCE):
-        super().__init__(daemon=True)
-        self.queue, self.order, self.seconds = queue, order, seconds
-        self.in_turn, self.go, self.gave_up = threading.Event(), threading.Event(), threading.Event()
-        asked = queue.asked
-        self.start()
-        wait_until(lambda: queue.asked > asked)
-
-    def run(self):
-        try:
-            self.queue.run(self.hold, self.seconds)
-        except TooBusy:
-            self.gave_up.set()
-
-    def hold(self):
-        self.order.append(self)
-        self.in_turn.set()
-        self.go.wait(PATIENCE)
-
-
-def wait_until(true):
-    for _ in range(PATIENCE * 1000):
-        if true():
-            return
-        threading.Event().wait(0.001)
-    raise AssertionError("it never came")
-
-
-def test_first_come_is_first_served(queue):
-    order = []
-    visitors = [Visitor(queue, order) for _ in range(6)]
-    for at, visitor in enumerate(visitors):
-        assert visitor.in_turn.wait(PATIENCE)
-        assert order == visitors[: at + 1]  # nobody else is in
-        visitor.go.set()
-    for visitor in visitors:
-        visitor.join(PATIENCE)
-    assert queue.served == 6
-
-
-def test_who_waits_too_long_is_told_for_how_long(queue):
-    holder = Visitor(queue, [])
-    with pytest.raises(TooBusy) as error:
-        queue.run(pytest.fail, seconds=0.01)
-    assert error.value.facts == {"seconds": 0}
-    assert queue.served == 1
-    holder.go.set()
-    holder.join(PATIENCE)
-
-
-def test_those_who_give_up_do_not_break_the_order(queue):
-    order = []
-    first, *impatient = Visitor(queue, order), Visitor(queue, order, 0.01), Visitor(queue, order, 0.01)
-    last = Visitor(queue, order)
-    assert all(one.gave_up.wait(PATIENCE) for one in impatient)
-    assert not last.in_turn.is_set()  # the first one still has the device
-    first.go.set()
-    assert last.in_turn.wait(PATIENCE)
-    last.go.set()
-    last.join(PATIENCE)
-    assert order == [first, last]
-    assert queue.run(list, seconds=PATIENCE) == []
-
-
-@pytest.mark.parametrize("error", [RuntimeError, TimeoutError])
-def test_an_error_inside_a_turn_reaches_who_asked_and_frees_the_device(queue, error):
-    def fail():
-        raise error("in the network")
-
-    with pytest.raises(error, match="in the network"):
-        queue.run(fail)
-    assert queue.run(list) == [] and queue.served == 2
-
-
-def test_work_that_takes_longer_than_one_may_wait_for_it_is_done_all_the_same(queue):
-    assert queue.run(lambda: time.sleep(0.1) or "done", seconds=0.02) == "done"
-
-
-def test_two_are_never_in_at_once_however_many_come(queue):
-    inside, most = [], []
-
-    def enter():
-        inside.append(1)
-        most.append(len(inside))
-        inside.pop()
-
-    def visit():
-        for _ in range(20):
-            queue.run(enter)
-
-    threads = [threading.Thread(target=visit) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert max(most) == 1 and queue.served == len(most) == 160
-
-
-def test_a_small_turn_has_no_helpers_but_for_what_it_asks_for_widely(queue):
-    with torch.inference_mode():
-        small = queue.wait(Queue.submit(queue, torch.get_num_threads, small=True))
-        wide, inferring = queue.wait(
-            Queue.submit(
-                queue,
-                lambda: queue.widely(lambda: (torch.get_num_threads(), torch.is_inference_mode_enabled())),
-                small=True,
-            )
-        )
-    assert small == 1 and wide == queue.run(torch.get_num_threads) == torch.get_num_threads() and inferring
-
-
-def test_all_is_worked_out_in_one_thread_with_gradients_as_the_caller_has_them(queue):
-    def look():
-        return threading.get_ident(), torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-
-    plain = queue.run(look)
-    with torch.no_grad():
-        without = queue.run(look)
-    with torch.inference_mode():
-        inferring = queue.run(look)
-    assert plain[0] == without[0] == inferring[0] != threading.get_ident()
-    assert plain[1:] == (False, True) and without[1:] == (False, False) and inferring[1:] == (True, False)
-
-
-@pytest.fixture
-def fresh_device():
-    models.device.cache_clear()
-    yield models.device
-    models.device.cache_clear()
-
-
-def test_the_device_that_is_asked_for_is_taken(fresh_device, monkeypatch):
-    monkeypatch.setenv("GLASSBOX_DEVICE", " CPU ")
-    assert fresh_device().place == torch.device("cpu")
-    assert fresh_device().why == "asked"
-    assert fresh_device() is fresh_device()  # one device, one queue
-
-
-@pytest.mark.parametrize("wrong", ["tpu", "cuda:99", "cpu:banana", "gpu", ":"])
-def test_a_device_that_is_not_there_is_refused_with_what_there_is(fresh_device, monkeypatch, wrong):
-    monkeypatch.setenv("GLASSBOX_DEVICE", wrong)
-    with pytest.raises(ValueError, match=f"GLASSBOX_DEVICE is '{wrong}', and this machine has: .*cpu"):
-        fresh_device()
-
-
-def test_without_a_wish_the_fastest_is_taken(fresh_device, monkeypatch):
-    monkeypatch.delenv("GLASSBOX_DEVICE", raising=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert (fresh_device().place.type, fresh_device().why) == ("cpu", "processor")
-    fresh_device.cache_clear()
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert (fresh_device().place.type, fresh_device().why) == ("mps", "mps")
-
-
-@pytest.mark.parametrize("parameters", [1000, 10**9])
-def test_small_networks_and_a_processor_stay_exact(fresh_device, monkeypatch, parameters):
-    monkeypatch.setenv("GLASSBOX_DEVICE", "cpu")
-    assert fresh_device().dtype(parameters) == torch.float32
-
-
-@pytest.fixture
-def shelf(monkeypatch):
-    """An empty shelf, three models in the catalogue, and a reader that makes them of 100 bytes each."""
-    cards = tuple(ModelCard(name, ("masking",), f"weights/{name}", "AutoModelForMaskedLM") for name in "abc")
-    monkeypatch.setattr(catalogue, "CATALOGUE", cards)
+def shelf(monkeypatch, tmp_path):
+    """An empty memory, three models in the catalogue of 100 bytes each, and a reader that notes what it reads, and where."""
+    cards = []
+    for name in "abc":
+        folder = tmp_path / name
+        folder.mkdir()
+        save_file({"weight": torch.zeros(25)}, folder / "model.safetensors")
+        cards.append(ModelCard(name, ("masking",), str(folder), "AutoModelForMaskedLM"))
+    monkeypatch.setattr(catalogue, "CATALOGUE", tuple(cards))
     monkeypatch.setattr(models, "_kept", OrderedDict())
     monkeypatch.setattr(models, "_loading", {})
     made = []
 
-    def read(card):
+    def read(card, folder, place):
         made.append(card.name)
-        return SimpleNamespace(
-            card=card, network=SimpleNamespace(parameters=lambda: [torch.zeros(25)], modules=lambda: [])
-        )
+        return Model(card, Network(), None, place)
 
     monkeypatch.setattr(models, "read", read)
     return made
 
 
-def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(shelf, monkeypatch):
-    read, gate, got = models.read, threading.Event(), []
-    monkeypatch.setattr(models, "read", lambda card: gate.wait(PATIENCE) and read(card))
-    threads = [threading.Thread(target=lambda: got.append(models.load("a"))) for _ in range(8)]
+@pytest.fixture
+def card_device(monkeypatch):
+    """A card, as far as the keeping of models can tell."""
+    found = Device(SimpleNamespace(type="cuda"), "cuda", "a card")
+    monkeypatch.setattr(Device, "free", lambda self: None)
+    monkeypatch.setattr(Device, "dtype", lambda self, parameters: torch.float32)
+    monkeypatch.setattr(models, "device", lambda: found)
+    return found
+
+
+def names_kept() -> list[str]:
+    return [kept.model.card.name for kept in models._kept.values()]
+
+
+def together(*works) -> None:
+    """Do all at the same time."""
+    threads = [threading.Thread(target=work) for work in works]
     for thread in threads:
         thread.start()
-    gate.set()
     for thread in threads:
         thread.join(PATIENCE)
+
+
+def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(shelf, monkeypatch):
+    read, gate, got = models.read, threading.Event(), []
+    monkeypatch.setattr(models, "read", lambda *what: gate.wait(PATIENCE) and read(*what))
+    threading.Timer(0.1, gate.set).start()
+    together(*[lambda: got.append(models.load("a"))] * 8)
     assert shelf == ["a"]
     assert len(got) == 8 and len({id(one) for one in got}) == 1
 
@@ -233,10 +98,10 @@ def test_a_model_that_is_there_does_not_wait_for_one_that_loads(shelf, monkeypat
     models.load("b")
     read, gate, started = models.read, threading.Event(), threading.Event()
 
-    def slow(card):
+    def slow(*what):
         started.set()
         gate.wait(PATIENCE)
-        return read(card)
+        return read(*what)
 
     monkeypatch.setattr(models, "read", slow)
     waiting = threading.Thread(target=models.load, args=("a",))
@@ -247,28 +112,38 @@ def test_a_model_that_is_there_does_not_wait_for_one_that_loads(shelf, monkeypat
     waiting.join(PATIENCE)
 
 
+def test_each_visitor_gets_the_model_they_chose_while_others_choose_others(shelf, monkeypatch):
+    monkeypatch.setattr(limits, "KEPT_BYTES", 200)  # so that they push one another out
+    got = []
+
+    def visit(name):
+        for _ in range(20):
+            with models.lend(name) as model:
+                got.append((name, model.card.name))
+
+    together(*[lambda name=name: visit(name) for name in "abcabc"])
+    assert len(got) == 120 and all(asked == found for asked, found in got)
+    assert not any(kept.users for kept in models._kept.values())
+
+
 def test_two_models_are_never_read_at_once_for_transformers_would_lose_weights(shelf, monkeypatch):
     read, inside, most = models.read, [], []
 
-    def slow(card):
+    def slow(card, *where):
         inside.append(card.name)
         most.append(len(inside))
         time.sleep(0.05)
         inside.remove(card.name)
-        return read(card)
+        return read(card, *where)
 
     monkeypatch.setattr(models, "read", slow)
-    threads = [threading.Thread(target=models.load, args=(name,)) for name in ("a", "b", "c")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
+    together(*[lambda name=name: models.load(name) for name in "abc"])
     assert sorted(shelf) == ["a", "b", "c"] and max(most) == 1
 
 
 def test_a_model_that_failed_to_load_is_tried_again(shelf, monkeypatch):
     read = models.read
-    monkeypatch.setattr(models, "read", lambda card: (_ for _ in ()).throw(OSError("disk")))
+    monkeypatch.setattr(models, "read", lambda *what: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
         models.load("a")
     monkeypatch.setattr(models, "read", read)
@@ -278,16 +153,119 @@ def test_a_model_that_failed_to_load_is_tried_again(shelf, monkeypatch):
 def test_over_the_budget_the_least_recently_used_goes(shelf, monkeypatch):
     monkeypatch.setattr(limits, "KEPT_BYTES", 250)
     models.load("a"), models.load("b"), models.load("a"), models.load("c")
-    assert list(models._kept) == ["a", "c"]
+    assert names_kept() == ["a", "c"]
     models.load("b")
     assert shelf == ["a", "b", "c", "b"]
+
+
+def test_room_is_made_before_the_next_one_is_read(shelf, monkeypatch):
+    monkeypatch.setattr(limits, "KEPT_BYTES", 250)
+    read, there = models.read, []
+    monkeypatch.setattr(models, "read", lambda *what: there.append(names_kept()) or read(*what))
+    models.load("a"), models.load("b"), models.load("c")
+    assert there == [[], ["a"], ["b"]]
 
 
 def test_a_model_larger_than_the_budget_is_kept_while_it_is_the_only_one(shelf, monkeypatch):
     monkeypatch.setattr(limits, "KEPT_BYTES", 10)
     assert models.load("a") is models.load("a")
     models.load("b")
-    assert list(models._kept) == ["b"]
+    assert names_kept() == ["b"]
+
+
+def test_a_model_in_use_is_never_put_away(shelf, monkeypatch):
+    monkeypatch.setattr(limits, "KEPT_BYTES", 150)
+    with models.lend("a") as model:
+        models.load("b")
+        models.load("c")
+        assert "a" in names_kept() and models.load("a") is model
+        models.evict_idle()
+        assert names_kept() == ["a"]
+    models.load("b")
+    assert names_kept() == ["b"]
+
+
+def test_a_loan_ends_also_with_an_error(shelf):
+    with pytest.raises(KeyError), models.lend("a"):
+        raise KeyError
+    models.evict_idle()
+    assert names_kept() == []
+
+
+def test_memory_that_is_in_use_is_not_to_be_had(shelf, monkeypatch):
+    free = 1000
+    monkeypatch.setattr(Device, "free", lambda self: free - 100 * len(models._kept))
+    models.load("a")
+    with models.lend("b"):
+        free = 250  # there is room for the one in use, and for one more once "a" is gone
+        models.load("c")
+        assert names_kept() == ["b", "c"]
+        free = 150
+        with pytest.raises(OutOfMemory) as error:
+            models.load("a")
+        assert error.value.facts == {"name": "a"}
+    assert models.load("a").card.name == "a"  # the loan is over
+
+
+def test_what_is_put_away_is_gone(tmp_path, monkeypatch):
+    tiny(tmp_path, "gpt2", "AutoModelForCausalLM", "generation")
+    monkeypatch.setattr(
+        catalogue, "CATALOGUE", (ModelCard("tale", ("generation", "attention"), str(tmp_path), "AutoModelForCausalLM"),)
+    )
+    with models.lend("tale") as model:
+        list(tasks.generate(model, "the cat"))
+        tasks.attend(model, "the cat sat")
+        network, table = weakref.ref(model.network), weakref.ref(model.beside["table"])
+        trace = next(key for key in traces._kept if key[0]() is model.network)
+    del model
+    gc.collect()
+    assert network() is not None and trace in traces._kept
+    models.evict_idle()
+    assert network() is None and table() is None and trace not in traces._kept
+
+
+def test_two_names_of_one_network_share_it(shelf, monkeypatch):
+    one = models.load("a")
+    twin = ModelCard("twin", ("masking", "attention"), one.card.repo, one.card.auto)
+    monkeypatch.setattr(catalogue, "CATALOGUE", (*catalogue.CATALOGUE, twin))
+    other = models.load("twin", "attention")
+    assert other.network is one.network and other.beside is one.beside and shelf == ["a"]
+    assert (one.card.name, other.card.name) == ("a", "twin")
+
+
+def test_on_a_full_card_what_nobody_uses_goes_then_the_processor_helps_out(shelf, monkeypatch, card_device):
+    models.load("a")
+    read, tried = models.read, []
+
+    def full(card, folder, place):
+        tried.append((place.place.type, names_kept()))
+        if place is card_device:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return read(card, folder, place)
+
+    monkeypatch.setattr(models, "read", full)
+    assert models.load("b").device is devices.processor()
+    assert tried == [("cuda", ["a"]), ("cuda", []), ("cpu", [])]
+
+
+def test_where_the_processor_has_no_room_either_a_sentence_says_so(shelf, monkeypatch):
+    tried = []
+
+    def full(card, folder, place):
+        tried.append(place)
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000 bytes")
+
+    monkeypatch.setattr(models, "read", full)
+    with pytest.raises(OutOfMemory) as error:
+        models.load("a")
+    assert error.value.facts == {"name": "a"} and len(tried) == 2
+    assert not any(lock.locked() for lock in models._loading.values())
+
+
+def test_an_error_that_is_not_full_memory_is_not_hidden(shelf, monkeypatch):
+    monkeypatch.setattr(models, "read", lambda *what: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        models.load("a")
 
 
 def test_an_unknown_model_is_refused_before_anything_is_read(shelf):
@@ -296,70 +274,193 @@ def test_an_unknown_model_is_refused_before_anything_is_read(shelf):
     assert shelf == []
 
 
-def test_all_models_on_board_are_warmed_up(shelf):
+def test_all_models_on_board_are_warmed_up_and_no_others(shelf, monkeypatch):
+    hubs = ModelCard("far", ("masking",), "owner/far", "AutoModelForMaskedLM", shelf="hub", revision="main")
+    monkeypatch.setattr(catalogue, "CATALOGUE", (hubs, *catalogue.CATALOGUE))
     models.warm_up()
     assert shelf == ["a", "b", "c"]
 
 
+def test_warming_up_goes_on_after_a_model_that_fails(shelf, monkeypatch, caplog):
+    read = models.read
+
+    def read_but_a(card, *where):
+        if card.name == "a":
+            raise ModelUnusable(name="a", lacks="head")
+        return read(card, *where)
+
+    monkeypatch.setattr(models, "read", read_but_a)
+    models.warm_up()
+    assert shelf == ["b", "c"] and "a cannot be used" in caplog.text
+
+
 @pytest.fixture
-def checkpoint(model, tmp_path):
-    """A checkpoint of one's own to spoil."""
-    folder = tmp_path / "spoilt"
-    shutil.copytree(model("bert", "masking").card.repo, folder)
-    return ModelCard("spoilt", ("masking",), str(folder), "AutoModelForMaskedLM"), folder
+def far(shelf, monkeypatch, tmp_path):
+    """A model of the Hub whose snapshot is here once it is asked for."""
+    card = ModelCard(
+        "far",
+        ("masking",),
+        "owner/far",
+        "AutoModelForMaskedLM",
+        shelf="hub",
+        revision="main",
+        title="Far",
+        megabytes=12,
+    )
+    monkeypatch.setattr(catalogue, "CATALOGUE", (card,))
+    return card
 
 
-def test_a_whole_checkpoint_is_read_ready_to_answer(checkpoint):
-    read = models.read(checkpoint[0])
-    assert not read.network.training
-    assert not any(weight.requires_grad for weight in read.network.parameters())
-    assert read.device is models.device()
+def test_a_model_of_the_hub_that_is_not_here_is_named(far, monkeypatch):
+    monkeypatch.setattr(hub, "snapshot", lambda card, key: None)
+    with pytest.raises(ModelNotFetched) as error:
+        models.load("far")
+    assert error.value.facts == {"name": "Far"}
 
 
-def test_a_checkpoint_that_lacks_a_tensor_is_refused_by_name(checkpoint):
-    card, folder = checkpoint
-    tensors = load_file(folder / "model.safetensors")
-    lost = next(name for name in tensors if "layer.1" in name)
-    save_file({name: tensor for name, tensor in tensors.items() if name != lost}, folder / "model.safetensors")
-    with pytest.raises(ModelUnusable) as error:
-        models.read(card)
-    assert lost in error.value.facts["lacks"] and error.value.facts["name"] == "spoilt"
+def test_the_hub_is_told_which_snapshots_are_in_use(far, shelf, monkeypatch, tmp_path):
+    read, while_read = models.read, []
+    monkeypatch.setattr(hub, "snapshot", lambda card, key: tmp_path / "a")
+    monkeypatch.setattr(models, "read", lambda *what: while_read.append(hub.in_use()) or read(*what))
+    models.load("far")
+    assert while_read == [{tmp_path / "a"}] and hub.in_use() == {tmp_path / "a"}
+    models.evict_idle()
+    assert hub.in_use() == set()
 
 
-def test_a_checkpoint_without_the_head_its_task_needs_is_refused(checkpoint):
-    card = ModelCard("headless", ("sentiment",), checkpoint[0].repo, "AutoModelForSequenceClassification")
-    with pytest.raises(ModelUnusable) as error:
-        models.read(card)
-    assert "classifier" in error.value.facts["lacks"]
+def plan(size: int, config: dict | None = None, task: str = "masking") -> hub.Plan:
+    card = ModelCard("owner/far", (task,), "owner/far", shelf="hub", revision="main")
+    files = {"config.json": 100, "model.safetensors": size, "vocab.txt": 100}
+    return hub.Plan(card, "0" * 40, files, {"model_type": "bert"} | (config or {}), sum(files.values()))
 
 
-def test_weights_that_are_not_safetensors_are_not_opened(checkpoint):
-    card, folder = checkpoint
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelUnusable) as error:
-        models.read(card)
-    assert error.value.facts["lacks"] == "safetensors weights"
+def test_a_model_that_memory_has_room_for_is_accepted(monkeypatch):
+    monkeypatch.setattr(Device, "free", lambda self: 10**9)
+    models.accept(plan(10**9))
+    monkeypatch.setattr(Device, "free", lambda self: None)  # nobody knows
+    models.accept(plan(10**15))
 
 
-def test_a_folder_that_is_not_there_is_refused():
-    with pytest.raises(ModelUnusable):
-        models.read(ModelCard("nowhere", ("masking",), "weights/nowhere", "AutoModelForMaskedLM"))
+@pytest.mark.parametrize(
+    ("size", "dtype", "needs"), [(4 * 10**9, "float32", 3.0), (2 * 10**9, "bfloat16", 3.0), (8 * 10**12, None, 6000.0)]
+)
+def test_a_model_that_is_larger_than_memory_is_refused_before_it_is_fetched(monkeypatch, size, dtype, needs):
+    monkeypatch.setattr(Device, "free", lambda self: 2_500_000_000)
+    monkeypatch.setattr(Device, "halves", True)
+    with pytest.raises(ModelTooLarge) as error:
+        models.accept(plan(size, {"dtype": dtype}))
+    assert error.value.facts == {"name": "owner/far", "found": needs, "limit": 2.5, "part": "memory"}
 
 
-@pytest.mark.parametrize(("kind", "task"), [("roberta", "masking"), ("gpt2", "generation"), ("vilt", "vqa")])
-def test_the_context_is_what_the_network_has_places_for(model, kind, task):
-    found = model(kind, task)
-    assert found.context == {"roberta": 64, "gpt2": 64, "vilt": 40}[kind]
+def test_what_can_be_put_away_counts_as_room(shelf, monkeypatch):
+    monkeypatch.setattr(Device, "free", lambda self: 50)
+    with pytest.raises(ModelTooLarge):
+        models.accept(plan(120))
+    monkeypatch.setattr(Device, "free", lambda self: None)
+    models.load("a")
+    monkeypatch.setattr(Device, "free", lambda self: 50)
+    models.accept(plan(120))
+    with models.lend("a"), pytest.raises(ModelTooLarge):
+        models.accept(plan(120))
 
 
-def test_gpt2s_activation_worked_out_in_one_step_says_the_same(tmp_path):
-    plain = network_of("gpt2", "AutoModelForCausalLM", 90)
-    assert plain.config.activation_function == "gelu_new"
-    plain.save_pretrained(tmp_path)
-    config = models.lean(type(plain.config).from_pretrained(tmp_path))
-    lean = type(plain).from_pretrained(tmp_path, config=config).eval()
-    assert type(lean.transformer.h[0].mlp.act) is not type(plain.transformer.h[0].mlp.act)
-    ids = torch.arange(5, 25)[None]
+@pytest.mark.parametrize(
+    ("task", "config"),
+    [
+        ("masking", {"model_type": "gpt2"}), ("generation", {"model_type": "vit"}), ("vqa", {"model_type": "bert"}),
+        ("sentiment", {"model_type": "mine"}), ("masking", {"model_type": None}), ("masking", {"model_type": ["bert"]}),
+        ("generation", {"model_type": "bert", "architectures": ["BertForMaskedLM"]}), ("vqa", {"model_type": "blip-2"}),
+    ],
+)  # fmt: skip
+def test_a_kind_the_tab_cannot_run_is_refused_with_some_it_can(task, config):
+    with pytest.raises(ModelUnfit) as error:
+        models.accept(plan(100, config, task))
+    assert error.value.facts["found"] == str(config["model_type"]) and ", " in error.value.facts["known"]
+
+
+@pytest.mark.parametrize(
+    ("heads", "found"),
+    [
+        (["BertForSequenceClassification"], "AutoModelForSequenceClassification"),
+        (["BertLMHeadModel"], "AutoModelForCausalLM"),
+        (["BertForMaskedLM"], "AutoModelForMaskedLM"),
+        *[(heads, "AutoModelForMaskedLM") for heads in (["BertForPreTraining"], None, [7], "BertLMHeadModel")],
+    ],
+)
+def test_on_the_attention_tab_a_checkpoint_says_which_head_it_has(heads, found):
+    card = ModelCard("mine", ("attention",), "mine", shelf="folder")
+    assert models.class_for(card, {"model_type": "bert", "architectures": heads}) == found
+
+
+@pytest.fixture
+def hub_at_home(monkeypatch, tmp_path):
+    """A Hub on this machine, and an empty cache."""
+    with FakeHub() as server:
+        for name, value in (server.environment | {"GLASSBOX_CACHE": str(tmp_path / "cache")}).items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def test_a_model_of_ones_own_comes_from_the_hub_once_it_is_accepted_and_answers(hub_at_home, tmp_path):
+    tiny(tmp_path / "bert", "bert", "AutoModelForMaskedLM", "masking")
+    hub_at_home.add("owner/mine", tmp_path / "bert")
+    with pytest.raises(ModelNotFetched):
+        run_here(tasks.fill_mask, "owner/mine", "the [MASK] sat")
+    list(hub.fetch(catalogue.find("owner/mine", "masking"), models.accept))
+    filling = run_here(tasks.fill_mask, "owner/mine", "the [MASK] sat")
+    assert len(filling.rankings) == 1
+    assert hub.snapshot(catalogue.find("owner/mine", "masking")) in hub.in_use()
+
+
+def test_of_a_model_that_is_not_accepted_no_weights_are_fetched(hub_at_home, monkeypatch, tmp_path):
+    tiny(tmp_path / "bert", "bert", "AutoModelForMaskedLM", "masking")
+    hub_at_home.add("owner/mine", tmp_path / "bert")
+    with pytest.raises(ModelUnfit):
+        list(hub.fetch(catalogue.find("owner/mine", "vqa"), models.accept))
+    monkeypatch.setattr(Device, "free", lambda self: 1000)
+    models.evict_idle()
+    with pytest.raises(ModelTooLarge):
+        list(hub.fetch(catalogue.find("owner/mine", "masking"), models.accept))
+    assert not hub_at_home.asked("owner/mine", "*.safetensors")
+
+
+def test_a_large_network_is_settled_after_its_first_loan_and_before_the_next(tmp_path, monkeypatch):
+    tiny(tmp_path, "bert", "AutoModelForMaskedLM", "masking")
+    card = ModelCard("large", ("masking",), str(tmp_path), "AutoModelForMaskedLM")
+    monkeypatch.setattr(catalogue, "CATALOGUE", (card,))
+    monkeypatch.setattr(models, "_kept", OrderedDict())
+    monkeypatch.setattr(limits, "HALF_PRECISION_PARAMETERS", 1000)
+    with models.lend("large") as first:
+        first.beside["made"] = "of what it was"
+        with models.lend("large") as second:
+            assert second.network is first.network and not first.settled.is_set()
+        assert not first.settled.is_set()  # somebody uses it still
+    with models.lend("large") as again:
+        assert again.network is first.network and again.settled.is_set()
+        assert not again.beside
+        assert any(isinstance(one, HalfLinear) for one in again.network.modules()) is halves.serve(again.device.place)
+    (kept,) = models._kept.values()
+    assert kept.bytes == models.size(again)
+
+
+def test_what_learns_from_a_settled_network_can_still_have_gradients(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "HALF_PRECISION_PARAMETERS", 1000)
+    model = tiny(tmp_path, "bert", "AutoModelForMaskedLM", "masking")
     with torch.inference_mode():
-        torch.testing.assert_close(lean(ids).logits, plain(ids).logits, atol=1e-5, rtol=1e-5)
+        loading.settle(model)
+    words = model.network.get_input_embeddings()(torch.arange(5)[None]).requires_grad_()
+    (slope,) = torch.autograd.grad(model.network(inputs_embeds=words).logits.sum(), words)
+    assert slope.abs().sum() > 0
+
+
+def test_squeezed_models_are_networks_of_their_own(tmp_path, monkeypatch):
+    tiny(tmp_path, "bert", "AutoModelForMaskedLM", "masking")
+    monkeypatch.setattr(
+        catalogue, "CATALOGUE", (ModelCard("one", ("masking",), str(tmp_path), "AutoModelForMaskedLM"),)
+    )
+    monkeypatch.setattr(models, "_kept", OrderedDict())
+    whole, eight, four = (models.load(name, "masking") for name in ("one", "one@8", "one@4"))
+    assert models.size(whole) > models.size(eight) > models.size(four)
+    assert whole.network is models.load("one").network is not eight.network
+    with pytest.raises(UnknownModel):
+        models.load("one@2", "masking")
