@@ -8,10 +8,15 @@ import threading
 if __name__ == "__main__":
     gc.disable()  # nothing that is imported is garbage, and looking for some takes a tenth of the time; see ui.warm_up
 
+from core import catalogue
+
+if catalogue.lends_cards():
+    import spaces  # noqa: F401 - has to be there before torch
+
 import gradio as gr
 
 from core import limits
-from core.runner import Runner, run_here
+from core.runner import Runner, run_here, runner
 from demos import attention, generation, masking, sentiment, ui, vqa
 from demos.theme import PAGE_CSS, THEME
 from demos.words import LANGUAGES, Words
@@ -44,15 +49,16 @@ def lay_out(run: Runner, words: Words, app: gr.Blocks) -> None:
 
 def launch() -> None:
     """Serve the app, open the page where there is a screen, and load the models behind it."""
-    ui.check_device()
+    ui.check_settings()
     screen = sys.platform in ("darwin", "win32") or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
     threading.Thread(target=ui.warm_up, daemon=True).start()
-    app = build()
+    app = build(runner())
     app.launch(
         theme=THEME,
         css_paths=[PAGE_CSS],
         footer_links=[],
         run_history=False,
+        ssr_mode=False,  # a Space would put another server in front, which this page gains nothing from
         max_file_size=limits.PICTURE_BYTES,
         state_session_capacity=limits.VISITORS,
         inbrowser=screen and "SPACE_ID" not in os.environ,

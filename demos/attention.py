@@ -12,7 +12,7 @@ from core import charts, limits
 from core.charts import inked
 from core.results import Attention, Gaze, Habit, Lens, Ranking, View, WhatIf
 from core.runner import Runner
-from demos import ui
+from demos import shelf, ui
 from demos.chart import Chart, Marks
 from demos.tokens import LeftOut, Token, TokenStrip
 from demos.words import Words
@@ -207,7 +207,7 @@ def build(run: Runner, words: Words) -> gr.Column:
         ui.head("attention", words)
         box = gr.Textbox(EXAMPLES[0][0], label=words.say("attention.text"), lines=2, max_lines=8)
         with gr.Row(elem_classes="gb-primary"):
-            model = ui.model_menu("attention", words)
+            model = shelf.menu("attention", words)
             button = gr.Button(words.say("attention.go"), variant="primary")
         ui.examples(EXAMPLES, [box, model], words)
         say = ui.sentence()

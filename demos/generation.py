@@ -13,10 +13,10 @@ from gradio.context import Context
 import core
 from core import charts, limits, sampling
 from core.errors import VisitorError
-from core.results import Beams, Settings, Step, WhatIf
+from core.results import Beams, Ranking, Settings, Step, WhatIf
 from core.runner import Runner
 from core.tokens import joins
-from demos import ui, why
+from demos import shelf, squeezing, ui, why
 from demos.chart import Chart
 from demos.stories import Desk, Story, groups, shared
 from demos.storytelling import (
@@ -71,7 +71,14 @@ def build(run: Runner, words: Words) -> gr.Column:
         except VisitorError:
             yield told(desk) if drawn else {say: words.say("generation.refused")}
             raise
-        yield told(desk)
+        part, first = told(desk), (steps[0].token,) if steps else ()
+
+        def ask(other: str) -> Ranking:
+            return run(core.tasks.explain_step, other, story.prompt, first, WhatIf(), False).ranking
+
+        if steps:
+            part[say] = squeezing.told(part[say], story.model, TITLE, steps[0].alternatives, ask, words)
+        yield part
 
     def told(desk: Desk) -> dict:
         return {
@@ -257,7 +264,7 @@ def build(run: Runner, words: Words) -> gr.Column:
         ui.head("generation", words)
         box = gr.Textbox(EXAMPLES[0][0], label=words.say("generation.prompt"), lines=2, max_lines=6)
         with gr.Row(elem_classes="gb-primary"):
-            model = ui.model_menu("generation", words)
+            model = shelf.menu("generation", words)
             button = gr.Button(words.say("generation.go"), variant="primary")
             stop = gr.Button(words.say("ui.stop"), variant="stop")
         ui.examples(EXAMPLES, [box], words)

@@ -10,7 +10,7 @@ from core import charts, limits
 from core.results import Filling, Ranking, WhatIf
 from core.runner import Runner
 from core.tokens import BLANK
-from demos import ui, why
+from demos import shelf, squeezing, ui, why
 from demos.chart import Chart
 from demos.tokens import Token, TokenStrip
 from demos.words import Words
@@ -36,8 +36,12 @@ def build(run: Runner, words: Words) -> gr.Column:
         filling = replace(whole, rankings=rankings)
         titles = [words.say("masking.blank", number=number + 1) for number in range(len(rankings))]
         first = rankings[0]
+
+        def ask(other: str) -> Ranking:
+            return run(core.tasks.fill_mask, other, text, limits.RIVALS_KEPT, WhatIf(), False).rankings[0]
+
         return {
-            say: tell(filling, words),
+            say: squeezing.told(tell(filling, words), model, TITLE, whole.rankings[0], ask, words),
             bars: charts.rankings_bars(rankings, titles, words.say("ui.rest")),
             why_say: why.tell(whole.why, whole.why.label, first.probabilities[0], words),
             why_strip: why.strip(whole.why, words),
@@ -111,7 +115,7 @@ def build(run: Runner, words: Words) -> gr.Column:
             empty=words.say("masking.no_words"),
         )
         with gr.Row(elem_classes="gb-primary"):
-            model = ui.model_menu("masking", words)
+            model = shelf.menu("masking", words)
             button = gr.Button(words.say("masking.go"), variant="primary")
         ui.examples(EXAMPLES, [box], words)
         say = ui.sentence()

@@ -10,7 +10,7 @@ from core import charts, limits
 from core.errors import TableUnreadable
 from core.results import Ranking, Verdict, WhatIf
 from core.runner import Runner
-from demos import ui, why
+from demos import shelf, squeezing, ui, why
 from demos.chart import Chart
 from demos.tokens import Token, TokenStrip
 from demos.words import Words
@@ -30,8 +30,12 @@ def build(run: Runner, words: Words) -> gr.Column:
 
     def show_feeling(text: str, model: str):
         verdict = run(core.tasks.judge, model, text)
+
+        def ask(other: str) -> Ranking:
+            return run(core.tasks.judge, other, text, WhatIf(), False).ranking
+
         return {
-            say: tell(verdict.ranking, words),
+            say: squeezing.told(tell(verdict.ranking, words), model, TITLE, verdict.ranking, ask, words),
             bars: charts.ranking_bars(words.ranking(verdict.ranking)),
             strip: word_strip(verdict, frozenset(), words),
             why_say: tell_why(verdict, words),
@@ -76,7 +80,7 @@ def build(run: Runner, words: Words) -> gr.Column:
         ui.head("sentiment", words)
         box = gr.Textbox(EXAMPLES[0][0], label=words.say("sentiment.text"), lines=2, max_lines=8)
         with gr.Row(elem_classes="gb-primary"):
-            model = ui.model_menu("sentiment", words)
+            model = shelf.menu("sentiment", words)
             button = gr.Button(words.say("sentiment.go"), variant="primary")
         ui.examples(EXAMPLES, [box], words)
         say = ui.sentence()

@@ -1,4 +1,4 @@
-"""What every tab does the same way: its head, its model menu, its sentence, its events, the one door for errors."""
+"""What every tab does the same way: its head, its sentence, its events, the one door for errors."""
 
 import csv
 import functools
@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
-from gradio.utils import get_upload_folder
+from gradio.utils import get_space, get_upload_folder
 
 import core
 from core import catalogue, limits
@@ -43,15 +43,6 @@ class Sentence(gr.HTML):
         return ""
 
     example_value = example_payload
-
-
-class ModelMenu(gr.Dropdown):
-    """The models of one tab. A name that is not on offer is refused where models are found, in the visitor's language."""
-
-    is_template = True
-
-    def preprocess(self, payload: object) -> str | None:
-        return str(payload) if isinstance(payload, list | dict) else payload
 
 
 class Slider(gr.Slider):
@@ -82,7 +73,7 @@ class Picture(gr.Image):
 
 
 def header(words: Words, app: gr.Blocks) -> None:
-    """Put the name, the way to the other language and the device's badge on the page."""
+    """Put the name, the way to the other language and the device's badge on the page; on a Space with logins also theirs."""
     other = "zh" if words.language == "en" else "en"
     place = gr.HTML(
         html_template=(STATIC / "header.html").read_text("utf-8"),
@@ -101,15 +92,18 @@ def header(words: Words, app: gr.Blocks) -> None:
         return gr.HTML(device=words.say(f"device.{device.why}", name=device.name))
 
     app.load(show_device, None, place, api_visibility="private", queue=False)
+    if get_space() and "OAUTH_CLIENT_ID" in os.environ:  # hf_oauth: elsewhere Gradio would make the host the visitor
+        gr.LoginButton(words.say("shelf.login"), words.say("shelf.logout"), size="sm", elem_classes="gb-login")
 
 
-def check_device() -> None:
-    """Stop with one line, before anything is loaded, where GLASSBOX_DEVICE names a device that is not there."""
-    if os.environ.get("GLASSBOX_DEVICE"):
-        try:
+def check_settings() -> None:
+    """Stop with one line, before anything is loaded, where a setting asks for what is not there."""
+    try:
+        catalogue.own()
+        if os.environ.get("GLASSBOX_DEVICE"):
             core.models.device()
-        except ValueError as error:
-            sys.exit(str(error))
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 def warm_up() -> None:
@@ -117,7 +111,8 @@ def warm_up() -> None:
     try:
         core.models.warm_up()
         for name in catalogue.offered("generation"):
-            core.decoding.warm_up(core.models.load(name))
+            if catalogue.find(name).shelf == "board":
+                core.decoding.warm_up(core.models.load(name))
     finally:
         gc.enable()
 
@@ -126,13 +121,6 @@ def head(task: str, words: Words) -> None:
     """Put the tab's technical name and what it does under its title."""
     gr.Markdown(words.say(f"{task}.technical"), elem_classes="gb-technical")
     gr.Markdown(words.say(f"{task}.about"), elem_classes="gb-note")
-
-
-def model_menu(task: str, words: Words) -> ModelMenu:
-    """Return the menu of a tab's models, its own one chosen."""
-    names = catalogue.offered(task)
-    choices = [(words.say(f"model.{name}") if words.has(f"model.{name}") else name, name) for name in names]
-    return ModelMenu(choices, value=names[0], label=words.say("ui.model"), filterable=False)
 
 
 def sentence() -> Sentence:
@@ -194,9 +182,8 @@ def on(
         outputs,
         api_name=api_name if public else None,
         api_visibility="public" if public else "private",
-        concurrency_id=ONE_DEVICE,
         concurrency_limit=limits.CALLS_AT_ONCE,
-        **{"show_progress": "minimal", "trigger_mode": "once", **options},
+        **{"concurrency_id": ONE_DEVICE, "show_progress": "minimal", "trigger_mode": "once", **options},
     )
 
 
@@ -263,7 +250,7 @@ def whole(typed: object) -> object:
 def say_error(error: VisitorError, words: Words) -> str:
     """Return the sentence of an error; what a visitor typed is shown as typed."""
     facts = {name: escape(fact) if isinstance(fact, str) else f"{fact:,}" for name, fact in error.facts.items()}
-    for name in ("field", "unit", "part"):
+    for name in ("field", "unit", "part", "lacks"):
         if name in facts and words.has(f"{name}.{facts[name]}"):
             facts[name] = words.say(f"{name}.{facts[name]}")
     return words.say(f"error.{type(error).__name__}", **facts)

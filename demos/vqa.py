@@ -10,10 +10,10 @@ import numpy as np
 import core
 from core import charts
 from core.pictures import open_picture
-from core.results import Answer, PatchCover, PatchMap, WhatIf
+from core.results import Answer, PatchCover, PatchMap, Ranking, WhatIf
 from core.runner import Runner
 from core.scenes import draw, random_scene
-from demos import ui, why
+from demos import shelf, squeezing, ui, why
 from demos.chart import Chart, Marks
 from demos.tokens import Token, TokenStrip
 from demos.words import Words
@@ -41,8 +41,12 @@ def build(run: Runner, words: Words) -> gr.Column:
     def show_answer(picture: str | None, question: str, model: str):
         answer = run(core.tasks.answer, model, picture, question)
         memory = Memory(picture, question, model, answer)
+
+        def ask(other: str) -> Ranking:
+            return run(core.tasks.answer, other, picture, question, WhatIf(), False).ranking
+
         return {
-            say: tell(answer, words),
+            say: squeezing.told(tell(answer, words), model, TITLE, answer.ranking, ask, words),
             bars: charts.ranking_bars(words.ranking(answer.ranking), words.say("ui.rest")),
             **shown_why(memory, START),
             way: gr.Radio(value=START, visible=bool(answer.patches)),
@@ -121,7 +125,7 @@ def build(run: Runner, words: Words) -> gr.Column:
                 scene = gr.Button(words.say("vqa.scene"), size="sm")
             with gr.Column():
                 box = gr.Textbox(EXAMPLES[0][1], label=words.say("vqa.question"), lines=2, max_lines=3)
-                model = ui.model_menu("vqa", words)
+                model = shelf.menu("vqa", words)
                 button = gr.Button(words.say("vqa.go"), variant="primary")
         ui.examples(EXAMPLES, [picture, box], words)
         say = ui.sentence()

@@ -11,6 +11,7 @@ import app
 import core
 from core import catalogue
 from core.errors import NothingTyped
+from demos import shelf
 from demos import words as sentences_of
 from demos.words import LANGUAGES, Words
 
@@ -114,7 +115,7 @@ def test_a_tab_lets_its_numbers_be_taken_away_and_explains_itself(name, language
 def test_a_tab_says_only_what_stands_in_the_words_of_its_language(name, language, tab):
     made = tab(name, language)
     known = set(sentences_of.sentences(language).values())
-    known |= {f"### {said}" for said in known} | set(catalogue.offered(name))
+    known |= {f"### {said}" for said in known} | {offer for offer, _ in shelf.offers(name, made.words)}
     said = [text for part in made.blocks.blocks.values() for text in shown_by(part)]
     assert len(said) > 10
     assert [text for text in said if text not in known] == []

@@ -8,7 +8,6 @@ import gradio as gr
 import pytest
 from gradio.data_classes import ImageData
 
-from core import catalogue
 from core.errors import NothingTyped, UnknownModel
 from core.results import Ranking
 from demos import ui
@@ -167,23 +166,6 @@ def test_events_that_run_a_model_share_one_limit():
     assert {event.concurrency_id for event in page.fns.values()} == {ui.ONE_DEVICE}
 
 
-@pytest.mark.parametrize("task", sorted({task for card in catalogue.CATALOGUE for task in card.tasks}))
-def test_the_model_menu_offers_the_tabs_models_its_own_one_first(task):
-    with gr.Blocks():
-        menu = ui.model_menu(task, EN)
-    assert [name for _, name in menu.choices] == catalogue.offered(task)
-    assert menu.value == catalogue.offered(task)[0]
-
-
-def test_the_model_menu_refuses_nothing_itself():
-    with gr.Blocks():
-        menu = ui.model_menu("masking", EN)
-    for name in ("nobody", "", "../../etc/passwd", None):
-        assert menu.preprocess(name) == name
-    for nonsense in ([1, "a"], {"a": 1}):
-        assert isinstance(menu.preprocess(nonsense), str)  # it can be looked up, and is not there
-
-
 @pytest.mark.parametrize("found", [None, "x", [1], {}, True, 10**400, float("nan"), float("inf"), 1.5, 99])
 def test_a_number_out_of_bounds_is_left_to_who_has_a_sentence_for_it(found):
     with gr.Blocks():
@@ -228,3 +210,11 @@ def test_other_cells_of_a_saved_table_come_back_as_they_were(cell):
 
 def test_a_saved_table_begins_with_the_mark_spreadsheets_know_utf_8_by():
     assert Path(ui.write_table("x", ["文本"], [])).read_bytes().startswith(b"\xef\xbb\xbf")
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("GLASSBOX_OWN_MODELS", "all"), ("GLASSBOX_DEVICE", "toaster")])
+def test_a_setting_that_cannot_be_is_one_line_and_the_end(monkeypatch, name, wrong):
+    monkeypatch.setenv(name, wrong)
+    with pytest.raises(SystemExit, match=f"{name} is '{wrong}'") as left:
+        ui.check_settings()
+    assert "\n" not in left.value.code

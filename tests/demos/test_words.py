@@ -101,8 +101,9 @@ def test_numbers_in_an_error_are_grouped():
 
 @BOTH
 @pytest.mark.parametrize("card", CATALOGUE, ids=lambda card: card.name)
-def test_every_model_of_the_catalogue_has_a_name_in_words(card, language):
-    assert Words(language).has(f"model.{card.name}")
+def test_every_model_of_the_catalogue_has_a_name_and_a_sentence_about_it(card, language):
+    assert Words(language).has(f"model.{card.name}") or (card.shelf == "hub" and card.title)
+    assert Words(language).say(f"about.{card.name}").endswith((".", "。"))
 
 
 def test_labels_are_told_in_the_visitors_language_and_unknown_ones_as_they_are():
