@@ -37,7 +37,7 @@ from transformers.generation.streamers import BaseStreamer
 from benchmarks.attention import chromium, chromium_path, fitting, in_a_process, tokenizer
 from benchmarks.report import bar, report
 from benchmarks.startup import ROOT, started
-from core import catalogue, limits, models, tasks
+from core import catalogue, limits, loading, models, tasks
 from core.catalogue import ModelCard
 from core.models import Model
 from core.results import Ranking, Settings, Step
@@ -112,12 +112,21 @@ def contests(folder: Path, scale: Scale) -> list[Contest]:
     return found
 
 
-def save(config: transformers.PretrainedConfig, name: str, folder: Path, dtype: torch.dtype) -> ModelCard:
+def save(
+    config: transformers.PretrainedConfig,
+    name: str,
+    folder: Path,
+    dtype: torch.dtype,
+    auto: str = "AutoModelForCausalLM",
+    task: str = "generation",
+) -> ModelCard:
     """Save a random network and a tokenizer of as many words as it knows; return the card it is read by."""
     torch.manual_seed(0)
-    transformers.AutoModelForCausalLM.from_config(config, dtype=dtype).save_pretrained(folder)
-    tokenizer(config.vocab_size).save_pretrained(folder)
-    return ModelCard(name, ("generation",), str(folder), "AutoModelForCausalLM")
+    getattr(transformers, auto).from_config(config, dtype=dtype).save_pretrained(folder)
+    pieces = tokenizer(config.vocab_size - 1)
+    pieces.add_special_tokens({"mask_token": "[MASK]"})
+    pieces.save_pretrained(folder)
+    return ModelCard(name, (task,), str(folder), auto, shelf="folder")
 
 
 def read(card: ModelCard) -> Model:
@@ -417,6 +426,7 @@ def main() -> None:
         for contest, starts in zip(contests(Path(folder), scale), scale.starts, strict=False):
             rows += measure_first(contest, scale, starts)
             model = read(contest.card)
+            loading.settle(model)
             rows += measure_warm(model, contest.rivals, scale, bandwidth)
             rows += measure_eight(model, scale)
             del model

@@ -12,7 +12,7 @@ FILES = [ROOT / "app.py", *sorted((ROOT / "demos").glob("*.py")), *sorted((ROOT 
 SLOW = {"torch", "transformers"}
 KNOWS_TORCH = {  # of core, beside core.tasks
     "models", "attention", "calls", "anatomy", "traces", "survey", "gaze", "layers", "saliency", "sights", "rankings",
-    "halves", "decoding", "passes", "beams",
+    "halves", "decoding", "passes", "beams", "devices", "loading", "squeezing",
 }  # fmt: skip
 PLAIN = {"results", "errors", "limits", "catalogue"}
 

@@ -3,22 +3,11 @@
 import re
 from pathlib import Path
 
+from core.catalogue import CATALOGUE
+from core.limits import FETCHED_BYTES
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-
-
-def front_matter() -> dict[str, str]:
-    """Return what a Space reads."""
-    lines = README.split("---")[1].strip().splitlines()
-    return {key.strip(): value.strip().strip('"') for key, _, value in (line.partition(":") for line in lines)}
-
-
-def test_the_front_matter_is_what_a_space_needs():
-    found = front_matter()
-    assert found["sdk"] == "gradio" and found["license"] == "apache-2.0" and found["python_version"] == "3.11"
-    assert (ROOT / found["app_file"]).exists()
-    assert f"gradio=={found['sdk_version']} " in (ROOT / "requirements.txt").read_text()
-    assert len(found["short_description"]) <= 60
 
 
 def test_every_dependency_is_pinned():
@@ -47,3 +36,23 @@ def test_both_commands_do_all_their_own_set_up():
     for mark, file in (("run", "requirements.txt"), ("test", "requirements-dev.txt")):
         command = re.search(rf"<!-- {mark} -->\n```bash\n(.*?)\n```", README)[1]
         assert command.startswith("python3.11 -m venv .venv && ") and f"-r {file}" in command
+
+
+TABS = {"generation": "Write", "masking": "Fill in", "sentiment": "Feel", "vqa": "Ask a picture"}
+
+
+def test_the_table_of_the_hub_says_what_the_catalogue_says():
+    rows = re.search(r"<!-- shelf -->\n.*?\n\|[-|]+\|\n(.*?)\n\n", README, re.DOTALL)[1].splitlines()
+    assert rows == [
+        f"| `{card.name}` | [{card.repo}](https://huggingface.co/{card.repo}) | {TABS[card.tasks[0]]} | "
+        f"{', '.join(card.languages)} | {card.megabytes:,} | {card.licence} |"
+        for card in CATALOGUE
+        if card.shelf == "hub"
+    ]
+    assert f"more than {FETCHED_BYTES / 1e9:.0f} GB" in README.replace("\n", " ")
+
+
+def test_every_variable_of_our_own_is_in_the_table():
+    sources = [*ROOT.glob("*.py"), *ROOT.glob("core/**/*.py"), *ROOT.glob("demos/*.py")]
+    read = {name for file in sources for name in re.findall(r"\bGLASSBOX_[A-Z_]+", file.read_text("utf-8"))}
+    assert read and {name for name in read if not re.search(rf"^\| [^|]*`{name}`", README, re.MULTILINE)} == set()
