@@ -16,6 +16,7 @@
     ├── ModelUnsafe        a repository that brings code of its own
     ├── ModelTooLarge      more than the disk or the memory holds
     ├── ModelDamaged       files that are not what the Hub says they are, twice
+    ├── CacheUnwritable    no place on this computer where a model of the Hub could be kept
     ├── ModelNotFetched    a model of the Hub that is not on this computer yet
     ├── ModelMissing       a repository or revision the Hub does not know (404)
     ├── ModelGated         one that has to be asked for, by somebody who is logged in (401)
@@ -103,6 +104,10 @@ class ModelTooLarge(VisitorError):
 
 class ModelDamaged(VisitorError):
     """Facts: name."""
+
+
+class CacheUnwritable(VisitorError):
+    """Facts: none."""
 
 
 class ModelNotFetched(VisitorError):

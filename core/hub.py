@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -211,7 +212,10 @@ class _Job:
         if not folder.is_dir():
             self.part = folder.with_name(f"{folder.name}.part")
             self.new = not self.part.exists()
-            self.part.mkdir(parents=True, exist_ok=True)
+            try:
+                self.part.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise errors.CacheUnwritable() from error
             self._tell(folder=str(self.part))
             plan = self._wait("plan")
             checkpoints.check_config(card, plan["config"])
@@ -369,7 +373,10 @@ def _size(folder: Path) -> int:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("GLASSBOX_CACHE") or "~/.cache/glassbox").expanduser()
+    try:
+        return Path(os.environ.get("GLASSBOX_CACHE") or "~/.cache/glassbox").expanduser()
+    except RuntimeError:  # a user without a home
+        return Path(tempfile.gettempdir()) / "glassbox"
 
 
 def _home(key: str) -> Path:

@@ -186,7 +186,7 @@ def blamed_on(refusal: VisitorError) -> Iterator[None]:
     except Exception as error:  # Tokenizers knows no other class
         if ran_out(error):
             raise
-        log.warning("%s: %s", type(refusal).__name__, refusal, exc_info=error)
+        log.warning("%s: %s (%s)", type(refusal).__name__, refusal, type(error).__name__)  # its message may name a path
         raise refusal from error
 
 

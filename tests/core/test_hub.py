@@ -253,6 +253,23 @@ def test_the_hub_says_in_how_many_minutes_it_takes_requests_again(offer, server)
     assert raised.value.facts == {"minutes": 2}
 
 
+def test_a_cache_that_cannot_be_written_has_a_sentence(offer, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("GLASSBOX_CACHE", str(tmp_path / "file"))
+    with pytest.raises(errors.CacheUnwritable):
+        fetched(offer("a/homeless"))
+
+
+def test_who_has_no_home_has_a_cache_all_the_same(monkeypatch):
+    monkeypatch.delenv("GLASSBOX_CACHE")
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert hub.snapshot(card("a/b")) is None
+
+
+def homeless(path: Path) -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
 def test_a_disk_that_fills_up_is_no_bug():
     with pytest.raises(errors.ModelTooLarge), fetching.translated("a/model"):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -5,7 +5,12 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from core import models, tasks
+from core.loading import ROOT
+from core.results import Settings
+from core.runner import run_here
 from core.squeezing import BITS, GROUP, SqueezedLinear, squeeze
+from core.tokens import encode_prompt
 from tests.tiny import network_of
 
 STEP = {8: 1 / 127, 4: 1 / 15}  # of the largest weight of a row, or of what a group spans
@@ -85,3 +90,26 @@ def test_a_layer_two_modules_share_is_squeezed_once():
     network = nn.ModuleDict({"one": nn.Sequential(layer), "two": nn.Sequential(layer)}).requires_grad_(False)
     squeeze(network, 8)
     assert network["one"][0] is network["two"][0]
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_every_task_answers_on_a_squeezed_model(bits):
+    scene = ROOT / "demos" / "static" / "scenes" / "two-red-circles.png"
+    filled = run_here(tasks.fill_mask, f"english@{bits}", "The cat sat on the [MASK].")
+    assert filled.why.covered and filled.why.scores and filled.why.error < 0.05  # gradients flow through it
+    assert run_here(tasks.judge, f"english-sentiment@{bits}", "What a wonderful film!").ranking.labels[0] == "positive"
+    answer = run_here(tasks.answer, f"shapes@{bits}", scene, "How many red circles are there?")
+    assert answer.ranking.labels[0] == "2" and answer.patches
+    steps = list(run_here(tasks.generate, f"storyteller@{bits}", "Once upon a time", Settings(length=20, seed=3)))
+    assert len(steps) == 20
+    assert run_here(tasks.attend, f"storyteller@{bits}", "The king loved his daughter.").montage.ndim == 4
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_a_squeezed_storytellers_probabilities_are_those_of_one_look_at_the_whole_text(bits):
+    model = models.load(f"storyteller@{bits}", "generation")
+    steps = list(tasks.generate(model, "Once upon a time", Settings(length=20, seed=3)))
+    ids = [*encode_prompt(model, "Once upon a time").ids, *(step.token for step in steps)]
+    chances = model.network(torch.tensor([ids])).logits[0].log_softmax(-1)
+    for at, step in enumerate(steps, len(ids) - len(steps) - 1):
+        assert abs(float(chances[at, step.token].exp()) - step.probability) < 0.02  # its products are bfloat16's
