@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 from gradio.data_classes import ImageData
 
+import core
 from core.errors import NothingTyped, UnknownModel
 from core.results import Ranking
 from demos import ui
@@ -215,6 +216,7 @@ def test_a_saved_table_begins_with_the_mark_spreadsheets_know_utf_8_by():
 @pytest.mark.parametrize(("name", "wrong"), [("GLASSBOX_OWN_MODELS", "all"), ("GLASSBOX_DEVICE", "toaster")])
 def test_a_setting_that_cannot_be_is_one_line_and_the_end(monkeypatch, name, wrong):
     monkeypatch.setenv(name, wrong)
+    monkeypatch.setattr(core.models, "device", core.models.device.__wrapped__)  # it may have been asked before
     with pytest.raises(SystemExit, match=f"{name} is '{wrong}'") as left:
         ui.check_settings()
     assert "\n" not in left.value.code
