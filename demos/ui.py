@@ -92,7 +92,8 @@ def header(words: Words, app: gr.Blocks) -> None:
         return gr.HTML(device=words.say(f"device.{device.why}", name=device.name))
 
     app.load(show_device, None, place, api_visibility="private", queue=False)
-    if get_space() and "OAUTH_CLIENT_ID" in os.environ:  # hf_oauth: elsewhere Gradio would make the host the visitor
+    # hf_oauth: elsewhere Gradio would make the host the visitor. No model of the catalogue asks who one is.
+    if get_space() and "OAUTH_CLIENT_ID" in os.environ and catalogue.own().hub:
         gr.LoginButton(words.say("shelf.login"), words.say("shelf.logout"), size="sm", elem_classes="gb-login")
 
 

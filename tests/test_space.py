@@ -208,5 +208,8 @@ def test_a_space_offers_a_login_where_one_is_set_up(space, folder, tmp_path):
     if not importlib.util.find_spec("authlib") or not importlib.util.find_spec("itsdangerous"):
         pytest.skip("what a login needs is installed by a Space: gradio[oauth]")
     login = {"OAUTH_CLIENT_ID": "one", "OAUTH_CLIENT_SECRET": "two", "OAUTH_SCOPES": "openid profile gated-repos"}
-    with started(folder, tmp_path / "home", **login, OPENID_PROVIDER_URL="http://127.0.0.1:9") as address:
+    login["OPENID_PROVIDER_URL"] = "http://127.0.0.1:9"
+    with started(folder, tmp_path / "home", **login, GLASSBOX_OWN_MODELS="hub") as address:
         assert offers_a_login(address)
+    with started(folder, tmp_path / "home", **login) as address:
+        assert not offers_a_login(address)  # nothing here is given to some visitors only
