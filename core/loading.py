@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import torch
 import transformers
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from core import attention, checkpoints, halves, limits
@@ -142,12 +143,12 @@ def read(card: ModelCard, folder: Path | None = None, place: Device | None = Non
     described, weights = checkpoints.check(card, folder)
     auto = getattr(transformers, class_for(card, described))
     safe = {"trust_remote_code": False, "local_files_only": True}
+    if card.shelf == "folder":  # of the Hub it was looked at before it was fetched
+        check_size(card, described, weights.parameters)
     with blamed_on(unusable(card, "sensible configuration")):
         config = lean(transformers.AutoConfig.from_pretrained(folder, **safe))
     network_class = auto._model_mapping[type(config)]
     frugal = place.frugal(weights.parameters)
-    if card.shelf != "board":
-        check_size(card, network_class, config, weights.parameters)
     with blamed_on(unusable(card, "weights that fit its configuration")):
         network, found = auto.from_pretrained(
             folder,
@@ -190,13 +191,15 @@ def blamed_on(refusal: VisitorError) -> Iterator[None]:
         raise refusal from error
 
 
-def check_size(card: ModelCard, network_class: type, config: transformers.PretrainedConfig, parameters: int) -> None:
+def check_size(card: ModelCard, config: dict, parameters: int) -> None:
     """Refuse a configuration of a far larger network than there are weights: what is missing would be made up in memory.
 
-    Raises ModelUnusable.
+    Raises ModelUnusable, ModelUnfit.
     """
+    auto = getattr(transformers, class_for(card, config))
     with blamed_on(unusable(card, "sensible configuration")), torch.device("meta"):
-        described = sum(weight.numel() for weight in network_class(config).parameters())
+        made = CONFIG_MAPPING[config["model_type"]].from_dict(config)
+        described = sum(weight.numel() for weight in auto._model_mapping[type(made)](made).parameters())
     if described > 2 * parameters + limits.HALF_PRECISION_PARAMETERS:  # heads that are tied are in the file once
         raise unusable(card, "weights for all of its layers")
 

@@ -180,14 +180,14 @@ def bytes_needed(parameters: int, place: Device) -> int:
 
 
 def accept(plan: hub.Plan) -> None:
-    """Refuse a model of the Hub before it is fetched: of a kind its task cannot run, or larger than memory.
+    """Refuse a model of the Hub before it is fetched: of a kind its task cannot run, not all there, or larger than memory.
 
-    Raises ModelUnfit, ModelTooLarge.
+    Raises ModelUnfit, ModelUnusable, ModelTooLarge.
     """
-    class_for(plan.card, plan.config)
     held = sum(size for name, size in plan.files.items() if name.endswith(".safetensors"))
     told = str(plan.config.get("dtype") or plan.config.get("torch_dtype"))
     parameters = held // (2 if told.endswith("float16") else 4)
+    loading.check_size(plan.card, plan.config, parameters)
     rooms = []
     for place in {device().place.type: device(), "cpu": processor()}.values():
         needed, free = bytes_needed(parameters, place), place.free()

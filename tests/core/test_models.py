@@ -331,7 +331,15 @@ def test_the_hub_is_told_which_snapshots_are_in_use(far, shelf, monkeypatch, tmp
 def plan(size: int, config: dict | None = None, task: str = "masking") -> hub.Plan:
     card = ModelCard("owner/far", (task,), "owner/far", shelf="hub", revision="main")
     files = {"config.json": 100, "model.safetensors": size, "vocab.txt": 100}
-    return hub.Plan(card, "0" * 40, files, {"model_type": "bert"} | (config or {}), sum(files.values()))
+    few = {"model_type": "bert", "num_hidden_layers": 1, "vocab_size": 300}
+    return hub.Plan(card, "0" * 40, files, few | (config or {}), sum(files.values()))
+
+
+def test_a_configuration_of_far_more_than_its_weights_is_refused_before_it_is_fetched():
+    deep = {"num_hidden_layers": 250, "hidden_size": 8192, "intermediate_size": 65_536, "num_attention_heads": 64}
+    with pytest.raises(ModelUnusable) as error:
+        models.accept(plan(10**6, deep))
+    assert error.value.facts == {"name": "owner/far", "lacks": "weights for all of its layers"}
 
 
 def test_a_model_that_memory_has_room_for_is_accepted(monkeypatch):
