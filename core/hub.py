@@ -194,11 +194,13 @@ class _Job:
             self.error = error
             log.info("fetching %s: %s", self.card.repo, type(error).__name__)
         finally:
-            if self.child is not None:
-                self._end()
-            with _lock:
-                del _jobs[name]
-            self.over.set()
+            try:
+                if self.child is not None:
+                    self._end()
+            finally:  # whatever happens, nobody waits for ever
+                with _lock:
+                    del _jobs[name]
+                self.over.set()
 
     def _lead(self) -> None:
         card, recorded = self.card, _revision(self.home, self.card)
@@ -303,7 +305,8 @@ class _Job:
         with suppress(OSError):
             self.child.stdin.close()
         if self.part is not None:
-            Path(f"{self.part}.lock").unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(f"{self.part}.lock").unlink()
             if self.new and self.began is None:
                 shutil.rmtree(self.part, ignore_errors=True)
 

@@ -260,6 +260,18 @@ def test_a_cache_that_cannot_be_written_has_a_sentence(offer, monkeypatch, tmp_p
         fetched(offer("a/homeless"))
 
 
+def test_nobody_waits_for_ever_for_a_fetch_that_breaks_in_a_way_nobody_thought_of(offer, monkeypatch):
+    def broken(job):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(hub._Job, "_end", broken)
+    monkeypatch.setattr(hub._Job, "_lead", broken)
+    monkeypatch.setattr(hub.threading, "excepthook", id)  # it is told there, and here it is meant
+    with pytest.raises(RuntimeError, match="ended early"):
+        fetched(offer("a/broken"))
+    assert not hub._jobs
+
+
 def test_who_has_no_home_has_a_cache_all_the_same(monkeypatch):
     monkeypatch.delenv("GLASSBOX_CACHE")
     monkeypatch.setattr(Path, "expanduser", homeless)
