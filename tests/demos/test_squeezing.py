@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 import core
-from core.errors import UnknownModel
+from core.errors import OutOfMemory, UnknownModel
 from core.results import Ranking
 from demos.squeezing import told
 from demos.words import LANGUAGES, Words
@@ -40,3 +40,10 @@ def test_of_a_squeezed_one_both_sizes_and_both_probabilities_are_told(asked, lan
 def test_a_squeezed_name_of_nobody_is_unknown(asked):
     with pytest.raises(UnknownModel):
         told("So it is.", "nobody@4", "masking", NOW, answered(asked), Words("en"))
+
+
+def test_an_answer_is_not_lost_where_the_other_model_has_none(asked):
+    def full(name: str) -> Ranking:
+        raise OutOfMemory(name=name)
+
+    assert told("So it is.", "english@4", "masking", NOW, full, Words("en")) == "So it is."
