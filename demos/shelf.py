@@ -90,8 +90,10 @@ def menu(task: str, words: Words) -> ModelMenu:
             for progress in parts:
                 if choice.number != number:
                     return
-                if progress.total:
-                    yield shown(card, tell(progress, words), 100 * progress.done // progress.total)
+                said = tell(progress, words) if progress.total else words.say("shelf.asking")
+                yield shown(
+                    card, said, 100 * progress.done // max(1, progress.total)
+                )  # also while nothing comes: is it read?
 
     def nothing() -> dict:
         return {model: gr.skip()}

@@ -155,13 +155,14 @@ def test_choosing_a_model_on_board_says_so(page):
 
 def test_choosing_a_model_that_is_not_here_fetches_it_and_shows_how(page, hub):
     choice = Choice("storyteller")
-    asking, begun, arriving, done = choose(page, "gpt2", choice)
+    asking, waiting, begun, arriving, done = choose(page, "gpt2", choice)
     assert hub.asked == [("gpt2", None)]
     assert asking["panel.said"] == EN.say("shelf.asking") and asking["panel.percent"] == 0
+    assert waiting["panel.said"] == asking["panel.said"]  # said again: a page that is closed meanwhile is noticed
     assert begun["panel.percent"] == 0 and begun["panel.said"] == "0 MB of 551 MB"
     assert arriving["panel.said"] == "110 MB of 551 MB · 11 MB a second · about 40 seconds left"
     assert arriving["panel.percent"] == 19
-    assert all(one["stop.visible"] for one in (asking, begun, arriving))
+    assert all(one["stop.visible"] for one in (asking, waiting, begun, arriving))
     assert done["panel.percent"] is None and done["stop.visible"] is False
     assert done["panel.said"] == EN.say("shelf.ready", go=EN.say("generation.go"))
     assert ("GPT-2 · here already (551 MB)", "gpt2") in done["model.choices"]
@@ -253,7 +254,7 @@ def test_two_visitors_choose_each_for_themselves(page, hub):
     second = page.stream("show_chosen", "smollm2", other, None)
     next(second)
     page.call("show_given_up", other)
-    assert len(list(first)) == 3 and one.works == "gpt2" and other.works == "storyteller"
+    assert len(list(first)) == 4 and one.works == "gpt2" and other.works == "storyteller"
     list(second)
     assert hub.here == {"gpt2"}
 
