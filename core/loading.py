@@ -47,7 +47,7 @@ STRANGE = {
 }  # fmt: skip
 
 
-def so() -> threading.Event:
+def already() -> threading.Event:
     """Return an event that has come."""
     event = threading.Event()
     event.set()
@@ -63,7 +63,9 @@ class Model:
     processor: object  # a tokenizer, or for pictures a processor that holds one
     device: Device
     beside: dict = field(default_factory=dict, compare=False)  # what is prepared for it once and goes with it, by name
-    settled: threading.Event = field(default_factory=so, compare=False)  # whether its weights are as they will stay
+    settled: threading.Event = field(
+        default_factory=already, compare=False
+    )  # whether its weights are as they will stay
 
     @property
     def tokenizer(self) -> transformers.PreTrainedTokenizerBase:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -36,6 +37,20 @@ def no_network():
         yield
 
 
+def wait_for_page(app: subprocess.Popen, port: int, log: BinaryIO) -> None:
+    """Wait until an app serves its page; fail with the end of its log where it does not."""
+    began = time.monotonic()
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
+            return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            if app.poll() is not None or time.monotonic() - began > DEADLINE:
+                log.seek(0)
+                pytest.fail(f"the app did not start:\n{log.read().decode()[-3000:]}")
+            time.sleep(0.1)
+
+
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """Start the app as the README does, and give its address."""
@@ -46,16 +61,7 @@ def address() -> Iterator[str]:
     with tempfile.TemporaryFile() as log:
         app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
-            began = time.monotonic()
-            while True:
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
-                    break
-                except (urllib.error.URLError, ConnectionError, TimeoutError):
-                    if app.poll() is not None or time.monotonic() - began > DEADLINE:
-                        log.seek(0)
-                        pytest.fail(f"the app did not start:\n{log.read().decode()[-3000:]}")
-                    time.sleep(0.1)
+            wait_for_page(app, port, log)
             yield f"http://127.0.0.1:{port}"
         finally:
             app.terminate()

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from huggingface_hub import SpaceHardware
 from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 
 from demos.words import Words
-from tests.conftest import DEADLINE, ROOT
+from tests.conftest import ROOT, wait_for_page
 
 README = (ROOT / "README.md").read_text("utf-8")
 SETTINGS = yaml.safe_load(README.split("---\n")[1])
@@ -143,15 +142,8 @@ def started(folder: Path, home: Path, **settings: str) -> Iterator[str]:
             [sys.executable, SETTINGS["app_file"]], cwd=folder, env=environment, stdout=log, stderr=log
         )
     try:
-        began = time.monotonic()
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
-                break
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                if app.poll() is not None or time.monotonic() - began > DEADLINE:
-                    pytest.fail(f"the app did not start:\n{(home / 'log').read_text()[-3000:]}")
-                time.sleep(0.1)
+        with (home / "log").open("rb") as log:
+            wait_for_page(app, port, log)
         yield f"http://127.0.0.1:{port}"
     finally:
         app.terminate()
