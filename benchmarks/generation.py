@@ -6,7 +6,8 @@ a card also by one of Qwen3-0.6B's shape in bfloat16: nothing is downloaded. Eve
 Ours makes every Step, with the full softmax; generate() makes none, and a streamer listens that does nothing. Both draw at
 temperature 0.8 from the whole vocabulary, and neither ends before the length. A speed is a whole story's, prompt and all.
 What is compared is run in turn, and the median of the ratios of neighbouring runs is told. "At once" is the first story a
-process writes, right after reading the model.
+process writes, right after reading the model, while its weights are packed; "warm" is after all preparations, on a card with
+the pass compiled where that pays.
 
 The share of the memory's limit is (tokens a second) x (bytes of weights read a token) / (bytes a second that summing one GiB
 of float32 reads). Counted are all weights the network holds, as they are kept, but for embeddings: these are looked up, and
@@ -37,7 +38,7 @@ from transformers.generation.streamers import BaseStreamer
 from benchmarks.attention import chromium, chromium_path, fitting, in_a_process, tokenizer
 from benchmarks.report import bar, report
 from benchmarks.startup import ROOT, started
-from core import catalogue, limits, loading, models, tasks
+from core import catalogue, decoding, limits, loading, models, tasks
 from core.catalogue import ModelCard
 from core.models import Model
 from core.results import Ranking, Settings, Step
@@ -244,16 +245,29 @@ def measure_warm(model: Model, rivals: Sequence[Rival], scale: Scale, bandwidth:
     """Write one story after another with each side, in turn."""
     writers = [partial(tell, model), *(theirs(model.card, rival) for rival in rivals)]
     rows, weights = [], bytes_read(model)
+    decoding.warm_up(model)
+    await_compiled()
     for tokens in scale.prompts:
         prompt = fitting(model.tokenizer, tokens, 0)
         ways = [partial(speed, write, prompt, scale.length) for write in writers]
         side_by_side(ways, 2)  # warms up
         mine, *others = side_by_side(ways, scale.rounds)
         row = {"what": "one story, warm", "network": model.card.name, "prompt": tokens}
+        row |= {"compiled": decoding.table_of(model).compiled} if model.device.place.type == "cuda" else {}
         row |= compared(mine, {rival.name: speeds for rival, speeds in zip(rivals, others, strict=True)})
         share = round(statistics.median(mine) * weights / bandwidth, 3)
         rows.append(row | {"bytes of weights a token": weights, "of the memory's limit": share})
     return rows
+
+
+def await_compiled() -> None:
+    """Wait until passes that are compiled behind the page are taken, or not."""
+    queue = models.device().queue
+    queue.run(list)  # after what began it
+    for thread in threading.enumerate():
+        if thread.name == "compiling":
+            thread.join()
+    queue.run(list)  # after what takes it
 
 
 def bytes_read(model: Model) -> int:

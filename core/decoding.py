@@ -19,9 +19,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from core import attention, limits
+from core import attention, limits, loading
+from core.devices import is_lent
 from core.models import Model, size
-from core.passes import Next, Said, rows_of, traced
+from core.passes import COMPILED, Next, Said, compiled, in_time, made_up, pays, rows_of, succeeds, traced
 from core.results import Step, WhatIf
 
 # Architectures whose tokens find their places by `position_ids` and a mask alone: several stories can share a pass.
@@ -180,8 +181,11 @@ class Table:
         self._guard = threading.RLock()
         self._asked = threading.Condition(self._guard)
         self._next = self._plain = Next(model.network)
-        self._settled = model.settled  # before, there is no use in making it faster
+        self._settled = model.settled  # before, there is no use in preparing it
+        self._settling = model.beside.setdefault("settling", loading.settle_behind(model))
+        self._packing = 0  # layers that are being settled beside the passes
         self._prepared = False  # whether that was tried
+        self.compiled = False  # whether the pass is: it takes all columns as they are, and expects them where they were
 
     def sit(self, seat: Seat) -> int:
         """Give a story the first free row."""
@@ -206,7 +210,7 @@ class Table:
             self._asked.notify_all()
             while self._seats and self._seats[-1] is None:
                 self._seats.pop()
-            if not self._seats:
+            if not self._seats and not self.compiled:
                 self._columns = []
             first = self._settled.is_set() and not self._prepared
             self._prepared = self._prepared or first
@@ -257,6 +261,8 @@ class Table:
             self._lined_up = any(seat is not None and seat.todo for seat in self._seats)
             if self._lined_up:
                 self._device.queue.submit(self._serve, small=True)
+        if begun and not self._settled.is_set():  # a first story grows faster as it goes; its first token does not wait
+            self._packing = self._work(partial(next, self._settling, 0))
 
     def _await(self) -> None:
         """Let stories come along that are about to ask: those of the last pass, and those that begin at the same moment.
@@ -288,12 +294,12 @@ class Table:
             self._make_room(seat.length + 1, () if seat.kept is None else seat.kept.columns)
             if seat.kept is not None:
                 self._restore(seat)
-        low, high = waiting[0].row, waiting[-1].row + 1
+        low, high = (0, len(self._columns[0])) if self.compiled else (waiting[0].row, waiting[-1].row + 1)
         ids, slots = [0] * (high - low), [0] * (high - low)
         for seat in waiting:
             ids[seat.row - low], slots[seat.row - low] = seat.todo[0], seat.length + 1
         used = max(slots) + 1
-        columns = [column[low:high, :, :used] for column in self._columns]
+        columns = self._columns if self.compiled else [column[low:high, :, :used] for column in self._columns]
         inputs = [torch.tensor(one, device=columns[0].device) for one in (ids, slots)]
         found, offsets = self._work(partial(self._next, *inputs, *columns))
         found, offsets = found.cpu().numpy(), offsets[:, 0].tolist()
@@ -303,8 +309,8 @@ class Table:
             seat.write([Said(found[seat.row - low], offsets[seat.row - low])])
 
     def _work(self, read: Callable[[], T]) -> T:
-        """Run a pass: one of a small network is not worth sharing out among helpers."""
-        return read() if self._small else self._device.queue.widely(read)
+        """Run a pass: one of a small network is not worth sharing out among helpers, and what packs needs a processor."""
+        return read() if self._small or self._packing else self._device.queue.widely(read)
 
     def _read_prompts(self, waiting: Sequence[Seat]) -> None:
         """Read whole prompts in one pass, one behind the other; none sees another."""
@@ -339,6 +345,7 @@ class Table:
         """Make the columns hold all rows and so many tokens. like: of each layer keys and values, (head, token, size)."""
         with self._guard:
             rows, width = len(self._seats), rounded(tokens + 1)
+            rows = max(2, 1 << (rows - 1).bit_length()) if self.compiled else rows  # numbers that change seldom
             if self._columns:
                 rows, width = max(rows, len(self._columns[0])), max(width, self._columns[0].shape[2])
                 if (rows, width) == self._columns[0].shape[::2]:
@@ -361,12 +368,35 @@ class Table:
             return tuple(column[seat.row, :, 1 : 1 + seat.length].clone() for column in self._columns)
 
     def prepare(self) -> Future:
-        """Line up to make the pass over single tokens faster. On a processor: a card has other ways."""
-        return self._device.queue.submit(self._trace, small=True)
+        """Line up to make the pass over single tokens faster: on a processor at once, on a card behind the page."""
+        self._prepared = True
+        return self._device.queue.submit(self._quicken, small=True)
 
-    def _trace(self) -> None:
-        if self._network.device.type == "cpu" and self._next is self._plain:
+    def _quicken(self) -> None:
+        kind = self._network.device.type
+        if self._next is not self._plain:
+            return
+        if kind == "cpu":
             self._next = traced(self._plain)
+        elif kind in COMPILED and not is_lent():
+            succeeds(partial(self._compile, COMPILED[kind]))
+
+    def _compile(self, how: dict) -> threading.Thread:
+        """Have the pass compiled in a thread of its own, and lined up to be taken. how: see `compiled`."""
+        made, inputs = compiled(self._plain, **how), made_up(self._network, 2, limits.COLUMNS)
+
+        def compile_it() -> None:
+            if succeeds(partial(in_time, made, inputs)):
+                self._device.queue.submit(partial(self._take, made), small=True)
+
+        thread = threading.Thread(target=compile_it, name="compiling", daemon=True)
+        thread.start()
+        return thread
+
+    def _take(self, made: Callable) -> None:
+        """Take a compiled pass where it pays."""
+        self.compiled = self._work(partial(succeeds, partial(pays, made, self._plain)))
+        self._next = made if self.compiled else self._plain
 
 
 def rounded(columns: int) -> int:

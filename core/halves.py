@@ -7,7 +7,9 @@ result is the same whatever other rows are worked out beside it, which keeps a s
 Small networks are halved where that changes nothing; large ones are rounded, as they are to bfloat16 on a card.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torch.backends import quantized
 from transformers.pytorch_utils import Conv1D
 
+Places = list[tuple[nn.Module, str]]  # of a layer: the modules that have it, and its name there; several may share one
 MOST = torch.finfo(torch.float16).max
 LEAST = 2.0**-24  # what half precision may round away of a weight that it holds: bfloat16's smallest ones
 
@@ -97,6 +100,25 @@ def halve(network: nn.Module, rounded: bool) -> None:
     replace_linear(network, partial(halved, rounded=rounded))
 
 
+def halve_behind(network: nn.Module, rounded: bool) -> Iterator[int]:
+    """Do as `halve` while the network is in use: layers are packed in a thread of its own, beside what the network does.
+
+    A step puts those in their places that are ready, between two passes, so that each finds a layer as it was or as it will
+    stay; it yields how many are to come.
+    """
+    packer = ThreadPoolExecutor(1, "packing")
+    try:
+        layers = reversed(linear_layers(network).items())
+        todo = deque((packer.submit(halved, layer, weight_of(layer), rounded), places) for layer, places in layers)
+        while todo:
+            while todo and todo[0][0].done():
+                made, places = todo.popleft()
+                put(made.result(), places)
+            yield len(todo)
+    finally:
+        packer.shutdown(wait=False, cancel_futures=True)
+
+
 def halved(layer: nn.Module, weight: Tensor, rounded: bool) -> HalfLinear | None:
     """Return what stands in for a layer, None where it stays."""
     return HalfLinear(weight, layer.bias) if holds(weight, rounded) else None
@@ -107,16 +129,31 @@ def replace_linear(network: nn.Module, other: Callable[[nn.Module, Tensor], nn.M
 
     One layer after the other, so that no more than one is in memory twice.
     """
-    where: dict[nn.Module, list[tuple[nn.Module, str]]] = {}  # by layer: several modules may share one
+    layers = linear_layers(network)
+    while layers:
+        layer, places = layers.popitem()
+        put(other(layer, weight_of(layer)), places)
+
+
+def linear_layers(network: nn.Module) -> dict[nn.Module, Places]:
+    """Return the linear layers of a network and where they are."""
+    found = {}
     for module in network.modules():
         for name, child in module.named_children():
             if type(child) in (nn.Linear, Conv1D):
-                where.setdefault(child, []).append((module, name))
-    while where:
-        child, places = where.popitem()
-        made = other(child, child.weight.T if type(child) is Conv1D else child.weight)
-        for module, name in places if made is not None else ():
-            setattr(module, name, made)
+                found.setdefault(child, []).append((module, name))
+    return found
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """Return a linear layer's weights, (out, in)."""
+    return layer.weight.T if type(layer) is Conv1D else layer.weight
+
+
+def put(made: nn.Module | None, places: Places) -> None:
+    """Put a layer in its places, if there is one."""
+    for module, name in places if made is not None else ():
+        setattr(module, name, made)
 
 
 def holds(weight: Tensor, rounded: bool) -> bool:

@@ -210,15 +210,33 @@ def check_size(card: ModelCard, config: dict, parameters: int) -> None:
 def settle(model: Model) -> None:
     """Keep a network's linear layers the way its device has them, and nothing in its file; once, while nobody uses it."""
     card, network, place = model.card, model.network, model.device
+    if "settling" in model.beside:
+        model.beside.pop("settling").close()
     if card.bits and not place.waits:
         squeeze(network, card.bits)
     elif place.halves:
-        halves.halve(network, rounded=network.num_parameters() >= limits.HALF_PRECISION_PARAMETERS)
+        halves.halve(network, rounded=is_large(network))
     if place.halves:
         take_in(network, torch.float32)
     elif card.shelf == "folder":
         take_in(network)
     model.settled.set()
+
+
+def settle_behind(model: Model) -> Iterator[int]:
+    """Do the larger part of `settle` while the network is in use, each step between two passes; yield what is to come.
+
+    What half precision rounds away is of no weight to the keys and values of a story that goes on. Only where a second
+    processor can do it: packing costs what it saves in a hundred tokens.
+    """
+    if model.device.halves and not model.settled.is_set() and torch.get_num_threads() > 1:
+        yield from halves.halve_behind(model.network, rounded=is_large(model.network))
+
+
+def is_large(network: transformers.PreTrainedModel) -> bool:
+    """Whether a network's weights may be rounded to half precision, though some of them may be already."""
+    packed = sum(module.bytes // 2 for module in set(network.modules()) if isinstance(module, HalfLinear))
+    return network.num_parameters() + packed >= limits.HALF_PRECISION_PARAMETERS
 
 
 def take_in(network: transformers.PreTrainedModel, dtype: torch.dtype | None = None) -> None:

@@ -9,15 +9,16 @@ import pytest
 import torch
 import transformers
 
-from core import attention, decoding, limits
+from core import attention, decoding, halves, limits, loading
 from core.decoding import Alone, Seat, shares_passes, table_of
 from core.errors import NothingTyped, TooBusy
+from core.halves import HalfLinear
 from core.models import Model, device
 from core.rankings import probabilities
 from core.results import Settings, WhatIf
 from core.tasks import generate
 from core.tokens import encode_prompt
-from tests.tiny import SIZES, byte_pieces, louder
+from tests.tiny import SIZES, byte_pieces, louder, tiny
 
 PROMPTS = ["the cat sat", "the dog ran to the red house and", "a film", "how many red circles? the mat"]
 STORY = Settings(length=12, temperature=1.0)
@@ -190,6 +191,30 @@ def test_a_large_network_shares_its_passes_out_among_threads_and_says_the_same(b
     assert tokens(generate(model, PROMPTS[1], STORY)) == story and len(wide) == STORY.length
 
 
+@pytest.mark.skipif(not halves.serve(torch.device("cpu")), reason="this processor has no such kernel")
+def test_a_large_networks_first_story_is_settled_between_its_tokens_and_says_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "HALF_PRECISION_PARAMETERS", 1000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # where one processor is left for it
+    model = tiny(tmp_path, "gpt2", "AutoModelForCausalLM", "generation")
+    linear, ready, halved = len(halves.linear_layers(model.network)), threading.Semaphore(0), halves.halved
+    monkeypatch.setattr(halves, "halved", lambda *given: ready.acquire(timeout=PATIENCE) and halved(*given))
+    plain, story, packed = copy.deepcopy(model.network), [], []
+    for step in generate(model, PROMPTS[1], replace(STORY, length=20)):
+        story.append(step)
+        packed.append(sum(isinstance(module, HalfLinear) for module in model.network.modules()))
+        ready.release()
+        time.sleep(0.001)
+    assert packed[0] == packed[1] == 0 < packed[-1] <= linear and packed == sorted(packed)
+    assert not model.settled.is_set()  # the rest waits for the story's end
+    ids = encode_prompt(model, PROMPTS[1]).ids
+    chances = probabilities(plain(torch.tensor([[*ids, *tokens(story)]])).logits)[0]
+    for at, step in enumerate(story):
+        assert step.probability == pytest.approx(chances[len(ids) + at - 1, step.token].item(), abs=1e-3)
+    ready.release(linear)
+    loading.settle(model)
+    assert not halves.linear_layers(model.network)
+
+
 @pytest.mark.parametrize("at", [0, 1, 5, 11])
 def test_a_branch_reads_nothing_again_but_the_token_it_leaves_from(batched, monkeypatch, at):
     model = batched("qwen3")
@@ -346,3 +371,38 @@ def test_a_what_if_is_read_alone(batched):
     seat = decoding.open_story(model, WhatIf())
     assert isinstance(seat, Seat)
     seat.leave([])
+
+
+def take_compiled(model, monkeypatch, pays=True):
+    """Have the pass over a model's single tokens compiled, and taken if that pays; return its table."""
+    monkeypatch.setattr(decoding, "pays", lambda made, run: pays)
+    table = decoding.Table(model)
+    model.beside["table"] = table
+    model.run(lambda: table._compile({"backend": "eager"})).join(PATIENCE)
+    model.run(list)
+    return table
+
+
+def test_a_compiled_pass_serves_stories_in_company_and_finds_its_columns_where_they_were(batched, monkeypatch):
+    model = batched("llama")
+    table = take_compiled(model, monkeypatch)
+    assert table.compiled and table._next is not table._plain
+    stories = [(prompt, replace(STORY, seed=seed, length=6 + seed)) for seed, prompt in enumerate(PROMPTS[:3])]
+    where = []
+    for company in (stories, stories[:1], stories):
+        for (prompt, settings), steps in zip(company, write_together(model, company), strict=True):
+            ids = encode_prompt(model, prompt).ids
+            assert len(steps) == settings.length
+            chances = probabilities(model.network(torch.tensor([[*ids, *tokens(steps)]])).logits)[0]
+            for at, step in enumerate(steps):
+                assert step.probability == pytest.approx(chances[len(ids) + at - 1, step.token].item(), abs=1e-5)
+        where.append([column.data_ptr() for column in table._columns])
+    assert where[0] == where[1] == where[2] and len(table._columns[0]) == 4
+
+
+def test_a_compiled_pass_that_does_not_pay_is_not_taken(batched, monkeypatch):
+    model = batched("llama")
+    table = take_compiled(model, monkeypatch, pays=False)
+    assert not table.compiled and table._next is table._plain
+    list(generate(model, PROMPTS[0], STORY))
+    assert not table._columns

@@ -1,5 +1,8 @@
 """Linear layers in half precision: as exact as float32, whatever else is worked out beside them, gradients too."""
 
+import threading
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from core import halves, limits, loading, models
-from core.halves import HalfLinear, halve
+from core.halves import HalfLinear, halve, halve_behind
 from tests.tiny import louder, network_of, tiny
 
 pytestmark = pytest.mark.skipif(not halves.serve(torch.device("cpu")), reason="this processor has no such kernel")
@@ -103,3 +106,63 @@ def test_only_a_large_network_is_rounded(tmp_path, monkeypatch):
     assert any(isinstance(module, HalfLinear) for module in rounded.network.modules())
     ids = torch.arange(20)[None] + 5
     torch.testing.assert_close(rounded.network(ids).logits, model.network(ids).logits, atol=1e-3, rtol=0)
+
+
+def test_a_network_in_use_is_halved_at_a_step_and_never_between_two(monkeypatch):
+    network = nn.Sequential(layer(), nn.Linear(40, 8), Conv1D(5, 8)).requires_grad_(False)
+    inputs, gate, halved = torch.ones(1, 70), threading.Event(), halves.halved
+    monkeypatch.setattr(halves, "halved", lambda *given: gate.wait(30) and halved(*given))
+    steps, before = halve_behind(network, rounded=True), network(inputs)
+    assert next(steps) == 3  # nothing is packed yet, and nobody waits for it
+    gate.set()
+    end = time.monotonic() + 30
+    kinds = {tuple(type(part) for part in network)}
+    for left in steps:
+        assert left == sum(type(part) is not HalfLinear for part in network) and time.monotonic() < end
+        kinds.add(tuple(type(part) for part in network))
+        torch.testing.assert_close(network(inputs), before, atol=1e-3, rtol=1e-3)
+    assert [type(part) for part in network] == [HalfLinear] * 3 and (nn.Linear, nn.Linear, Conv1D) in kinds
+
+
+def test_halving_can_stop_half_way_and_be_taken_up_again(monkeypatch):
+    network = nn.Sequential(*(layer(70) for _ in range(20)))
+    expected, halved, some, begun = network(torch.ones(1, 70)), halves.halved, threading.Semaphore(5), []
+
+    def halved_later(*given):
+        begun.append(given)
+        assert some.acquire(timeout=30)
+        return halved(*given)
+
+    monkeypatch.setattr(halves, "halved", halved_later)
+    steps, end = halve_behind(network, rounded=False), time.monotonic() + 30
+    while next(steps) > 15:
+        assert time.monotonic() < end
+    (packer,) = [thread for thread in threading.enumerate() if thread.name.startswith("packing")]
+    steps.close()
+    some.release(20)
+    packer.join(30)
+    assert not packer.is_alive() and len(begun) <= 6  # the one it was at
+    assert sum(type(part) is HalfLinear for part in network) == 5
+    monkeypatch.undo()
+    halve(network, rounded=False)
+    assert {type(part) for part in network} == {HalfLinear}
+    torch.testing.assert_close(network(torch.ones(1, 70)), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_of_which_a_part_is_packed_is_as_large_as_before(tmp_path, monkeypatch):
+    model = tiny(tmp_path, "llama", "AutoModelForCausalLM", "generation")
+    monkeypatch.setattr(limits, "HALF_PRECISION_PARAMETERS", model.network.num_parameters())
+    model = models.read(model.card)
+    halve(model.network.model.layers[0], rounded=True)
+    loading.settle(model)
+    assert not any(type(module) is nn.Linear for module in model.network.modules())
+
+
+@pytest.mark.parametrize(("processors", "begun"), [(1, False), (2, True)])
+def test_nothing_is_packed_beside_a_story_on_the_only_processor(tmp_path, monkeypatch, processors, begun):
+    monkeypatch.setattr(limits, "HALF_PRECISION_PARAMETERS", 1000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: processors)
+    model = models.read(tiny(tmp_path, "llama", "AutoModelForCausalLM", "generation").card)
+    steps = loading.settle_behind(model)
+    assert (next(steps, None) is not None) is begun
+    steps.close()
