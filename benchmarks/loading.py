@@ -1,11 +1,11 @@
 """How long it takes from a model's folder to its first answer, and what memory that takes, beside plain Transformers.
 
 `python -m benchmarks.loading [--quick]`. Random networks of the sizes of GPT-2 and BERT-base are saved as the Hub would hand
-them out; nothing is fetched. Ours reads and checks one the way the app does (every weight finite, a look that comes out
-finite) and answers with every probability, though not yet with a why; plain is `from_pretrained`, the tokenizer, and one
-forward pass, in float32 as well. Each run is a process of its own that has imported everything before the clock starts; ours
-and plain take turns, and the median of the ratios of neighbours is told. The files have just been written, so the system has
-them in memory.
+them out; nothing is fetched. Ours reads one the way the app does and answers with every probability, though not yet with a
+why; as in the app, the first run of all looks it through as well (every weight finite, a look that comes out finite), the
+others need not. Plain is `from_pretrained`, the tokenizer, and one forward pass, in float32 as well. Each run is a process of
+its own that has imported everything before the clock starts; ours and plain take turns, and the median of the ratios of
+neighbours is told. The files have just been written, so the system has them in memory.
 
 Peak: what the process holds at most while loading and answering, above what it held before, in whole and without the pages
 of mapped files, which the system takes back when it needs them. Weights: four bytes each, as both ways read them.

@@ -96,6 +96,25 @@ def test_code_is_refused_and_not_run(checkpoint):
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.parametrize(("shelf", "looks"), [("hub", 1), ("folder", 2)])
+def test_only_what_came_from_the_hub_is_not_looked_through_again(checkpoint, monkeypatch, shelf, looks):
+    card, folder = checkpoint
+    found, look = [], loading.check_weights
+    monkeypatch.setattr(loading, "check_weights", lambda *given: found.append(look(*given)))
+    for _ in range(2):
+        read(replace(card, shelf=shelf), folder)
+    assert len(found) == looks
+
+
+@pytest.mark.parametrize("spoil", ["no_numbers", "too_large"])
+def test_what_was_refused_is_looked_through_again(checkpoint, spoil):
+    card, folder = checkpoint
+    globals()[spoil](folder)
+    for _ in range(2):
+        with pytest.raises(ModelUnusable):
+            read(replace(card, shelf="hub"), folder)
+
+
 def truncate(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1000])
 
