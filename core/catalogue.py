@@ -32,6 +32,11 @@ CATALOGUE = (
     ModelCard("storyteller", ("generation", "attention"), "weights/storyteller", "AutoModelForCausalLM"),
     ModelCard("english-sentiment", ("sentiment", "attention"), "weights/english", "AutoModelForSequenceClassification"),
     ModelCard("shapes", ("vqa",), "weights/shapes", "AutoModelForVisualQuestionAnswering"),
+    ModelCard("chinese", ("masking", "attention"), "weights/chinese", "AutoModelForMaskedLM", ("zh",)),
+    ModelCard("poet", ("generation", "attention"), "weights/poet", "AutoModelForCausalLM", ("zh",)),
+    ModelCard(
+        "chinese-sentiment", ("sentiment", "attention"), "weights/chinese", "AutoModelForSequenceClassification", ("zh",)
+    ),
     # From the Hub, small to large in each task; every one has its weights as safetensors at that revision.
     ModelCard(
         "gpt2", ("generation", "attention"), "openai-community/gpt2", "AutoModelForCausalLM", ("en",), "hub",
@@ -78,7 +83,7 @@ CATALOGUE = (
         "DistilBERT multilingual sentiment", 135, 545, "apache-2.0",
     ),
     ModelCard(
-        "chinese-sentiment", ("sentiment", "attention"), "IDEA-CCNL/Erlangshen-Roberta-330M-Sentiment",
+        "erlangshen", ("sentiment", "attention"), "IDEA-CCNL/Erlangshen-Roberta-330M-Sentiment",
         "AutoModelForSequenceClassification", ("zh",), "hub",
         "77c2e5295aa3112d29fdaa53a3904bad467c8777", "Erlangshen RoBERTa 330M", 326, 1302, "apache-2.0",
     ),
@@ -139,10 +144,13 @@ def lends_cards() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def offered(task: str) -> list[str]:
-    """Return the names of a tab's models: those on board first, and of each shelf its own ones first."""
-    cards = [card for card in CATALOGUE if task in card.tasks]
-    return [card.name for card in sorted(cards, key=lambda card: (SHELVES.index(card.shelf), card.tasks.index(task)))]
+def offered(task: str, language: str = "en") -> list[str]:
+    """Return the names of a tab's models: those on board first, of each shelf those that read `language`, then its own."""
+
+    def place(card: ModelCard) -> tuple[int, bool, int]:
+        return SHELVES.index(card.shelf), language not in card.languages, card.tasks.index(task)
+
+    return [card.name for card in sorted((card for card in CATALOGUE if task in card.tasks), key=place)]
 
 
 def find(name: str, task: str | None = None) -> ModelCard:

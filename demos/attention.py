@@ -18,11 +18,18 @@ from demos.tokens import LeftOut, Token, TokenStrip
 from demos.words import Words
 
 TITLE = "attention"
-EXAMPLES = [
-    ("The animal didn't cross the street because it was too [MASK].", "english"),
-    ("A film that is never dull and always kind.", "english-sentiment"),
-    ("The king had a daughter, and the king loved his", "storyteller"),
-]
+EXAMPLES = {
+    "en": [
+        ("The animal didn't cross the street because it was too [MASK].", "english"),
+        ("A film that is never dull and always kind.", "english-sentiment"),
+        ("The king had a daughter, and the king loved his", "storyteller"),
+    ],
+    "zh": [
+        ("我最喜欢喝[MASK]茶。", "chinese"),
+        ("房间很干净，可是早餐很难吃。", "chinese-sentiment"),
+        ("白日依山尽，黄河入海流。", "poet"),
+    ],
+}
 HEAD, ROLLOUT = "head", "rollout"
 HABITS = 8  # heads with a habit that are offered
 NARROW = 260  # pixels: with less, a control goes on the next line
@@ -203,13 +210,14 @@ def build(run: Runner, words: Words) -> gr.Column:
             )
         }
 
+    samples = EXAMPLES[words.language]
     with gr.Column() as page:
         ui.head("attention", words)
-        box = gr.Textbox(EXAMPLES[0][0], label=words.say("attention.text"), lines=2, max_lines=8)
+        box = gr.Textbox(samples[0][0], label=words.say("attention.text"), lines=2, max_lines=8)
         with gr.Row(elem_classes="gb-primary"):
             model = shelf.menu("attention", words)
             button = gr.Button(words.say("attention.go"), variant="primary")
-        ui.examples(EXAMPLES, [box, model], words)
+        ui.examples(samples, [box, model], words)
         say = ui.sentence()
         gr.Markdown(words.say("attention.overview"), elem_classes="gb-note")
         montage = Chart(label=words.say("attention.montage"), empty=words.say("attention.empty"))

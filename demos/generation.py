@@ -38,11 +38,19 @@ from demos.tokens import TokenStrip
 from demos.words import Words
 
 TITLE = "generation"
-EXAMPLES = [
-    ("Once upon a time there was a little fox who",),
-    ("The old man opened the door and saw",),
-    ("One day, the king said to his three sons,",),
-]
+EXAMPLES = {
+    "en": [
+        ("Once upon a time there was a little fox who",),
+        ("The old man opened the door and saw",),
+        ("One day, the king said to his three sons,",),
+    ],
+    "zh": [
+        ("床前明月光，",),
+        ("春风又绿江南岸，",),
+        ("空山新雨后，",),
+        ("独坐小楼听夜雨，",),
+    ],
+}
 
 
 def build(run: Runner, words: Words) -> gr.Column:
@@ -260,14 +268,15 @@ def build(run: Runner, words: Words) -> gr.Column:
             settings = Settings(temperature, top_k, top_p, min_p, repetition, length)
             yield from branch(desk, left, way, settings)
 
+    samples = EXAMPLES[words.language]
     with gr.Column() as page:
         ui.head("generation", words)
-        box = gr.Textbox(EXAMPLES[0][0], label=words.say("generation.prompt"), lines=2, max_lines=6)
+        box = gr.Textbox(samples[0][0], label=words.say("generation.prompt"), lines=2, max_lines=6)
         with gr.Row(elem_classes="gb-primary"):
             model = shelf.menu("generation", words)
             button = gr.Button(words.say("generation.go"), variant="primary")
             stop = gr.Button(words.say("ui.stop"), variant="stop")
-        ui.examples(EXAMPLES, [box], words)
+        ui.examples(samples, [box], words)
         with gr.Accordion(words.say("generation.sliders"), open=False):
             with gr.Row():
                 temperature = slider("temperature", 0, 2, 0.7, 0.05, words)

@@ -16,12 +16,20 @@ from demos.tokens import Token, TokenStrip
 from demos.words import Words
 
 TITLE = "masking"
-EXAMPLES = [
-    ("The cat sat on the [MASK].",),
-    ("Paris is the capital of [MASK].",),
-    ("She put on her [MASK] and went out into the [MASK].",),
-    ("The doctor said that [MASK] was late.",),
-]
+EXAMPLES = {
+    "en": [
+        ("The cat sat on the [MASK].",),
+        ("Paris is the capital of [MASK].",),
+        ("She put on her [MASK] and went out into the [MASK].",),
+        ("The doctor said that [MASK] was late.",),
+    ],
+    "zh": [
+        ("我最喜欢喝[MASK]茶。",),
+        ("[MASK]京是中国的首都。",),
+        ("医生说[MASK]今天来晚了。",),
+        ("这座城市位[MASK]山东省。",),
+    ],
+}
 WORD = re.compile(r"\[MASK\]|[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]|_", re.IGNORECASE)  # a word, a blank, or a mark
 BLANKS = re.compile(re.escape(BLANK), re.IGNORECASE)
 CHINESE = re.compile(r"[\u3400-\u9fff]")
@@ -103,13 +111,14 @@ def build(run: Runner, words: Words) -> gr.Column:
             both_say: tell_compared(first, second, words),
         }
 
+    samples = EXAMPLES[words.language]
     with gr.Column() as page:
         ui.head("masking", words)
         box = gr.Textbox(
-            EXAMPLES[0][0], label=words.say("masking.text"), info=words.say("masking.hint"), lines=2, max_lines=6
+            samples[0][0], label=words.say("masking.text"), info=words.say("masking.hint"), lines=2, max_lines=6
         )
         strip = TokenStrip(
-            word_strip(EXAMPLES[0][0]),
+            word_strip(samples[0][0]),
             layout="words",
             label=words.say("masking.words"),
             empty=words.say("masking.no_words"),
@@ -117,7 +126,7 @@ def build(run: Runner, words: Words) -> gr.Column:
         with gr.Row(elem_classes="gb-primary"):
             model = shelf.menu("masking", words)
             button = gr.Button(words.say("masking.go"), variant="primary")
-        ui.examples(EXAMPLES, [box], words)
+        ui.examples(samples, [box], words)
         say = ui.sentence()
         bars = Chart(label=words.say("masking.chart"), empty=words.say("masking.empty"))
         with ui.section("why", words):

@@ -16,12 +16,20 @@ from demos.tokens import Token, TokenStrip
 from demos.words import Words
 
 TITLE = "sentiment"
-EXAMPLES = [
-    ("A warm, funny and beautifully acted film that I will watch again.",),
-    ("The plot is thin and the jokes fall flat, but the music is wonderful.",),
-    ("I expected to love this restaurant, and I was bitterly disappointed.",),
-    ("Not bad at all!",),
-]
+EXAMPLES = {
+    "en": [
+        ("A warm, funny and beautifully acted film that I will watch again.",),
+        ("The plot is thin and the jokes fall flat, but the music is wonderful.",),
+        ("I expected to love this restaurant, and I was bitterly disappointed.",),
+        ("Not bad at all!",),
+    ],
+    "zh": [
+        ("房间很干净，服务员也很热情，下次还会再来。",),
+        ("书的内容不错，可是印刷太差，看着眼睛疼。",),
+        ("等了两个小时才送到，饭都凉了。",),
+        ("真的很不错！",),
+    ],
+}
 UNSURE = (0.4, 0.6)  # between these the page says it cannot tell
 
 
@@ -76,13 +84,14 @@ def build(run: Runner, words: Words) -> gr.Column:
         }
 
     header = [words.say(f"sentiment.column_{name}") for name in ("text", "verdict", "probability")]
+    samples = EXAMPLES[words.language]
     with gr.Column() as page:
         ui.head("sentiment", words)
-        box = gr.Textbox(EXAMPLES[0][0], label=words.say("sentiment.text"), lines=2, max_lines=8)
+        box = gr.Textbox(samples[0][0], label=words.say("sentiment.text"), lines=2, max_lines=8)
         with gr.Row(elem_classes="gb-primary"):
             model = shelf.menu("sentiment", words)
             button = gr.Button(words.say("sentiment.go"), variant="primary")
-        ui.examples(EXAMPLES, [box], words)
+        ui.examples(samples, [box], words)
         say = ui.sentence()
         bars = Chart(label=words.say("sentiment.chart"), empty=words.say("sentiment.empty"), height=160)
         strip = TokenStrip(

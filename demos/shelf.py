@@ -146,7 +146,7 @@ def menu(task: str, words: Words) -> ModelMenu:
 
 def offers(task: str, words: Words, chosen: str = "") -> list[tuple[str, str]]:
     """Return the models of a tab as its menu shows them, and their names; the chosen one too, if it is any."""
-    names = catalogue.offered(task)
+    names = catalogue.offered(task, words.language)
     found = [(offer(catalogue.find(name, task), words), name) for name in names]
     if chosen and chosen not in names:
         with suppress(UnknownModel):

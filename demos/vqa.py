@@ -16,16 +16,19 @@ from core.scenes import draw, random_scene
 from demos import shelf, squeezing, ui, why
 from demos.chart import Chart, Marks
 from demos.tokens import Token, TokenStrip
-from demos.words import Words
+from demos.words import LANGUAGES, Words
 
 TITLE = "vqa"
 SCENES = Path(__file__).parent / "static" / "scenes"
-EXAMPLES = [
-    (str(SCENES / "two-red-circles.png"), "How many red circles are there?"),
-    (str(SCENES / "green-star.png"), "What color is the star?"),
-    (str(SCENES / "corners.png"), "Where is the blue square?"),
-    (str(SCENES / "mixed.png"), "Is there a yellow triangle?"),
-]
+EXAMPLES = dict.fromkeys(  # the model on board reads English
+    LANGUAGES,
+    [
+        (str(SCENES / "two-red-circles.png"), "How many red circles are there?"),
+        (str(SCENES / "green-star.png"), "What color is the star?"),
+        (str(SCENES / "corners.png"), "Where is the blue square?"),
+        (str(SCENES / "mixed.png"), "Is there a yellow triangle?"),
+    ],
+)
 SCENE_PIXELS = 384
 COVERING, START = "covering", "gradients"  # the way that takes a moment, and the one that is shown first
 WAYS = (START, "rollout", COVERING)
@@ -114,20 +117,21 @@ def build(run: Runner, words: Words) -> gr.Column:
             kept: memory,
         }
 
+    samples = EXAMPLES[words.language]
     with gr.Column() as page:
         ui.head("vqa", words)
         with gr.Row():
             with gr.Column():
                 picture = ui.Picture(
-                    EXAMPLES[0][0], label=words.say("vqa.picture"), sources=["upload", "webcam", "clipboard"],
+                    samples[0][0], label=words.say("vqa.picture"), sources=["upload", "webcam", "clipboard"],
                     type="filepath", image_mode=None, height=340, buttons=["download"],
                 )  # fmt: skip
                 scene = gr.Button(words.say("vqa.scene"), size="sm")
             with gr.Column():
-                box = gr.Textbox(EXAMPLES[0][1], label=words.say("vqa.question"), lines=2, max_lines=3)
+                box = gr.Textbox(samples[0][1], label=words.say("vqa.question"), lines=2, max_lines=3)
                 model = shelf.menu("vqa", words)
                 button = gr.Button(words.say("vqa.go"), variant="primary")
-        ui.examples(EXAMPLES, [picture, box], words)
+        ui.examples(samples, [picture, box], words)
         say = ui.sentence()
         bars = Chart(label=words.say("vqa.chart"), empty=words.say("vqa.empty"), height=160)
         with ui.section("why", words):

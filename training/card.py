@@ -59,10 +59,18 @@ def machine() -> str:
 
 
 def write(folder: Path, *, title: str, language: str, task: str, sections: dict[str, str]) -> None:
-    """Write the model card: front matter for the Hub, then the sections under their headings."""
+    """Write the model card: front matter for the Hub, then the sections under their headings, without empty ones."""
     front = f"---\nlicense: apache-2.0\nlanguage: {language}\npipeline_tag: {task}\nlibrary_name: transformers\n---\n"
-    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
+    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items() if text)
+    put(folder / "README.md", f"{front}\n# {title}\n\n{body}\n")
+
+
+def put(path: Path, text: str) -> None:
+    """Write a whole file of text or none. Raises RecipeError where that fails."""
+    part = path.with_name(path.name + ".part")
     try:
-        (folder / "README.md").write_text(f"{front}\n# {title}\n\n{body}\n", encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
     except OSError as error:
-        raise RecipeError(f"could not write {folder / 'README.md'}: {error}.") from error
+        raise RecipeError(f"could not write {path}: {error}. Free some disk and run this again.") from error

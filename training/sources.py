@@ -51,6 +51,12 @@ SOURCES = {
         "google-research-datasets/dstc8-schema-guided-dialogue",
         "CC BY-SA 4.0",
     ),
+    "easy_vqa": Source(
+        "easy_vqa/easy_vqa_train.tar.xz",
+        "4,000 pictures of a shape with 38,575 questions, one picture in ten held out",
+        "vzhou842/easy-VQA",
+        "MIT",
+    ),
     "countries": Source("facts/countries.tsv", "capitals and languages", "factbook/factbook.json", "CC0"),
     "sst2": Source(
         "sentiment/sst2_train.tsv",
@@ -78,5 +84,39 @@ SOURCES = {
     ),
     "pros_cons": Source(
         "sentiment/pros_cons.zip", "praise and complaint about products", "Liu 2008, nltk/nltk_data", "CC BY 4.0"
+    ),
+    "tang": Source(
+        "chinese/poetry/全唐诗.tsv.xz", "57,607 poems of the Tang (全唐诗)", "chinese-poetry/chinese-poetry", "MIT"
+    ),
+    "zh_wiki": Source(
+        "chinese/commonvoice/wiki.zh-cn.txt", "about 50,000 sentences of Wikipedia", "mozilla/common-voice", "CC0"
+    ),
+    "zh_talk": Source("chinese/commonvoice/cn.txt", "3,182 everyday Chinese sentences", "mozilla/common-voice", "CC0"),
+    "zh_collected": Source(
+        "chinese/commonvoice/sentence-collector.txt", "258 collected Chinese sentences", "mozilla/common-voice", "CC0"
+    ),
+    "chnsenticorp": Source(
+        "chinese/chnsenticorp/train.tsv",
+        "9,600 labelled reviews of hotels, books and computers (ChnSentiCorp)",
+        "Tan Songbo; ymcui/Chinese-BERT-wwm",
+        "academic research purpose",
+    ),
+    "chnsenticorp_held_out": Source(
+        "chinese/chnsenticorp/dev.tsv",
+        "1,200 labelled reviews (ChnSentiCorp dev), held out",
+        "Tan Songbo; ymcui/Chinese-BERT-wwm",
+        "academic research purpose",
+    ),
+    "waimai": Source(
+        "chinese/waimai_10k.csv",
+        "11,987 labelled reviews of meals brought home",
+        "SophonPlus/ChineseNlpCorpus",
+        "none stated",
+    ),
+    "online_shopping": Source(
+        "chinese/online_shopping_10_cats.csv.xz",
+        "labelled reviews of goods of seven kinds",
+        "SophonPlus/ChineseNlpCorpus",
+        "none stated",
     ),
 }

@@ -1,4 +1,4 @@
-"""A small BERT with two heads, begun from all-MiniLM-L6-v2: its encoder kept, its vocabulary cut, its heads new."""
+"""A small BERT with two heads, begun from all-MiniLM-L6-v2: its encoder kept, its vocabulary cut or new, its heads new."""
 
 import hashlib
 import json
@@ -16,6 +16,9 @@ from training.loop import RecipeError
 START_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
+WORDS = "embeddings.word_embeddings.weight"
+LABELS = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}}
+
 
 class TwoHeads(BertPreTrainedModel):
     """One encoder, both heads: its tensors are those of BertForSequenceClassification and BertForMaskedLM together."""
@@ -29,6 +32,7 @@ class TwoHeads(BertPreTrainedModel):
         self.dropout = torch.nn.Dropout(config.hidden_dropout_prob)
         self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
+        self.set_attn_implementation("eager")  # on a processor, for rows so short, twice as fast as the fused one
 
     def get_output_embeddings(self) -> torch.nn.Module:
         return self.cls.predictions.decoder
@@ -36,6 +40,11 @@ class TwoHeads(BertPreTrainedModel):
     def guess(self, ids: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         """Return the logits of the chosen places: float[chosen, vocabulary] of ids int64[row, token]."""
         return self.cls(self.bert(ids, attention_mask=(ids != 0).long()).last_hidden_state[chosen])
+
+    def both(self, ids: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `guess` and `judge` do, of the same rows read once."""
+        found = self.bert(ids, attention_mask=(ids != 0).long())
+        return self.cls(found.last_hidden_state[chosen]), self.classifier(self.dropout(found.pooler_output))
 
     def judge(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the logits of negative and positive: float[row, 2]."""
@@ -73,16 +82,55 @@ def encode(tokenizer: BertTokenizer, texts: list[str]) -> list[list[int]]:
     return tokenizer(texts, truncation=True, **only_ids)["input_ids"] if texts else []
 
 
+def alike(stream: torch.Tensor, vocabulary: int, wide: int) -> torch.Tensor:
+    """Return float[ordinary piece, wide], of variance 1: pieces that stand beside the same others lie close together.
+
+    Source: Levy and Goldberg 2014, the singular vectors of positive pointwise mutual information; neighbours before
+    and after are told apart, and those next but one count half.
+    """
+    beside = torch.zeros(vocabulary * vocabulary)
+    for distance in (1, 2):
+        pairs = stream[:-distance] * vocabulary + stream[distance:]
+        beside += torch.bincount(pairs, minlength=len(beside)) / distance
+    beside = beside.view(vocabulary, vocabulary)[len(SPECIAL) :, len(SPECIAL) :]
+    beside = torch.cat([beside, beside.T], 1)
+    chance = beside.sum(1, keepdim=True) * beside.sum(0) / beside.sum()
+    told = (beside / chance.clamp(min=1e-6)).clamp(min=1).log()
+    left, sizes, _ = torch.svd_lowrank(told, q=min(wide, len(told)), niter=4)
+    mixed = left * sizes.sqrt() @ torch.linalg.qr(torch.randn(wide, wide))[0][: len(sizes)]
+    return mixed / mixed.std()
+
+
 def begin(tensors: dict[str, torch.Tensor], config: dict, old: list[str], pieces: list[str]) -> TwoHeads:
     """Return the network: the encoder as it was, the embeddings of the kept pieces, fresh heads."""
     place = {piece: number for number, piece in enumerate(old)}
-    words = "embeddings.word_embeddings.weight"
-    tensors = tensors | {words: tensors[words][[place[piece] for piece in pieces]]}
-    labels = {0: "negative", 1: "positive"}
-    config = config | {"vocab_size": len(pieces), "attention_probs_dropout_prob": 0.0, "pad_token_id": 0}
-    config = BertConfig(**config, id2label=labels, label2id={name: number for number, name in labels.items()})
-    network = TwoHeads(config)
-    missing = network.bert.load_state_dict(tensors, strict=False).missing_keys
+    return with_words(tensors, config, tensors[WORDS][[place[piece] for piece in pieces]])
+
+
+def begin_anew(
+    tensors: dict[str, torch.Tensor], config: dict, old: list[str], pieces: list[str], rows: list[list[int]]
+) -> TwoHeads:
+    """Return the network for another language: the encoder as it was, for its pieces what counting their rows tells.
+
+    Their embeddings have the mean and the size of the old ones, and the bias of a guess is how common the piece is.
+    Source: Artetxe et al. 2020, "On the Cross-lingual Transferability of Monolingual Representations": what an encoder
+    has learned of one language serves another one under new embeddings.
+    """
+    known, ordinary = tensors[WORDS].float(), len(SPECIAL)
+    stream = torch.tensor([piece for row in rows for piece in (*row[1:-1], 0, 0)])
+    new = alike(stream, len(pieces), known.shape[1]) * (known - known.mean(0)).std() + known.mean(0)
+    network = with_words(tensors, config, torch.cat([known[[old.index(piece) for piece in SPECIAL]], new]))
+    counts = torch.bincount(stream, minlength=len(pieces)).float()
+    counts[:ordinary] = 0
+    network.cls.predictions.bias.data.copy_((counts / counts.sum()).clamp(min=1e-6).log())
+    return network
+
+
+def with_words(tensors: dict[str, torch.Tensor], config: dict, words: torch.Tensor) -> TwoHeads:
+    """Return the network with these embeddings of its pieces, float[piece, wide], and fresh heads."""
+    config = config | {"vocab_size": len(words), "attention_probs_dropout_prob": 0.0, "pad_token_id": 0}
+    network = TwoHeads(BertConfig(**config, **LABELS))
+    missing = network.bert.load_state_dict(tensors | {WORDS: words}, strict=False).missing_keys
     if missing:
         raise RecipeError(f"The weights to start from lack {missing[0]}.")
     transform = network.cls.predictions.transform.dense.weight

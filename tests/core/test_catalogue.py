@@ -49,10 +49,18 @@ def test_names_are_not_used_twice():
 
 
 @pytest.mark.parametrize("task", ["generation", "masking", "sentiment", "vqa", "attention"])
-def test_every_tab_offers_those_on_board_first_and_of_each_shelf_its_own_ones(task):
-    cards = [catalogue.find(name, task) for name in catalogue.offered(task)]
-    places = [(card.shelf != "board", card.tasks.index(task)) for card in cards]
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_tab_offers_those_on_board_first_then_those_of_its_language_then_its_own(task, language):
+    cards = [catalogue.find(name, task) for name in catalogue.offered(task, language)]
+    places = [(card.shelf != "board", language not in card.languages, card.tasks.index(task)) for card in cards]
     assert places == sorted(places) and not places[0][0]
+    assert set(catalogue.offered(task)) == set(catalogue.offered(task, language))
+
+
+@pytest.mark.parametrize("task", ["generation", "masking", "sentiment", "attention"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_tab_of_words_begins_with_a_model_of_its_language(task, language):
+    assert language in catalogue.find(catalogue.offered(task, language)[0]).languages
 
 
 @pytest.mark.parametrize("name", ["gpt5", "", None, 7, "../english", "English", "@8", "english@3"])

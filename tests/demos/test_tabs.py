@@ -86,12 +86,13 @@ def test_a_tab_builds_alone(name, language, tab):
 
 
 @TABS
-def test_a_tab_has_examples_that_fit_its_inputs(name, tab):
-    made = tab(name)
+@BOTH
+def test_a_tab_has_examples_that_fit_its_inputs(name, language, tab):
+    made = tab(name, language)
     (samples,) = (part for part in made.blocks.blocks.values() if isinstance(part, gr.Dataset))
     (choose,) = (event for event in made.blocks.fns.values() if event.inputs == [samples])
-    assert len(samples.samples) == len(made.module.EXAMPLES) > 1
-    for sample in made.module.EXAMPLES:
+    assert len(samples.samples) == len(made.module.EXAMPLES[language]) > 1
+    for sample in made.module.EXAMPLES[language]:
         for value, part in zip(sample, choose.outputs, strict=True):
             assert Path(value).is_file() if isinstance(part, gr.Image) else part.postprocess(value) == value
 
@@ -150,7 +151,7 @@ def test_pressing_the_button_answers_through_gradio_with_the_pages_own_values(na
     event = next(event for event in made.blocks.fns.values() if event.api_name == name)
     values = [getattr(part.value, "path", part.value) for part in event.inputs]
     if name == "vqa":
-        values[0] = {"path": str(made.module.EXAMPLES[0][0]), "meta": {"_type": "gradio.FileData"}}
+        values[0] = {"path": str(made.module.EXAMPLES["en"][0][0]), "meta": {"_type": "gradio.FileData"}}
     sent = made.visit(name, *values)
     assert isinstance(sent["say"], str) and sent["say"].strip() and "{" not in sent["say"]
     assert run.calls or name == "generation"  # the first event of a story comes before its first step

@@ -14,7 +14,7 @@ from demos import vqa
 from demos.words import Words
 
 EN, ZH = Words("en"), Words("zh")
-PICTURE, QUESTION = vqa.EXAMPLES[0]
+PICTURE, QUESTION = vqa.EXAMPLES["en"][0]
 
 
 @pytest.fixture
@@ -201,6 +201,6 @@ def test_a_scene_is_drawn_without_asking_the_model_and_another_every_time(tab, r
     assert run.calls == []
 
 
-@pytest.mark.parametrize("picture", [path for path, _ in vqa.EXAMPLES])
+@pytest.mark.parametrize("picture", [path for path, _ in vqa.EXAMPLES["en"]])
 def test_every_example_is_a_picture_that_can_be_opened(picture):
     assert min(open_picture(picture).size) >= 64
