@@ -25,7 +25,7 @@ EXAMPLES = {
         ("The king had a daughter, and the king loved his", "storyteller"),
     ],
     "zh": [
-        ("我最喜欢喝[MASK]茶。", "chinese"),
+        ("[MASK]京是中国的首都，也是一座古老的城市。", "chinese"),
         ("房间很干净，可是早餐很难吃。", "chinese-sentiment"),
         ("白日依山尽，黄河入海流。", "poet"),
     ],

@@ -24,8 +24,8 @@ EXAMPLES = {
         ("The doctor said that [MASK] was late.",),
     ],
     "zh": [
-        ("我最喜欢喝[MASK]茶。",),
         ("[MASK]京是中国的首都。",),
+        ("我最喜欢喝[MASK]茶。",),
         ("医生说[MASK]今天来晚了。",),
         ("这座城市位[MASK]山东省。",),
     ],

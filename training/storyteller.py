@@ -4,14 +4,26 @@ python -m training.storyteller --data FOLDER
 """
 
 import math
+import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training import card, corpus, loop, recipe
-from training.baselines import Bigrams
+from training import card, corpus, loop, recipe, report
+from training.baselines import KneserNey
+from training.report import Figure
+
+NAME, TITLE, LANGUAGE, TASK = "storyteller", "Storyteller", "en", "text-generation"
+DATA = ("children", "fairytales", "books", "tatoeba", "fairytales_held_out", "books_held_out")
+BAD_AT = (
+    "It knows words and sentences better than events: people and things change or vanish within a few lines. It knows no "
+    "facts and answers no questions. Two thirds of what it read were written before 1930: kings, servants, punishment, "
+    "and the roles of men, women and peoples are as in those books. Paragraphs with the coarsest slurs were left out; "
+    "other dated attitudes were not."
+)
 
 VOCABULARY = 6144
 CONTEXT = 512  # tokens
@@ -48,13 +60,30 @@ TITLES = frozenset(
         "The King of the Golden River",
     ]
 )
-TOLD = 120  # tokens of a sample in the card
+OVERLAP = 64  # tokens that a window of the context shares with the one before when a long text is measured
+BAR = 0.75  # of the perplexity of a Kneser-Ney 5-gram
+TOLD = 100  # tokens of a sample in the card
 PROMPTS = [
     "Once upon a time there was a little",
     "The fox looked at the hen and said",
     "One morning, Lily found a small door in the garden.",
     "There was once a king who had three daughters.",
     "The dragon was very sad because",
+    "It was raining, and the children",
+    "A mouse and an elephant",
+    '"Where have you been?" asked her mother.',
+    "In the middle of the forest stood an old house.",
+    "Tom opened the box. Inside it was",
+    "The wind blew all night, and in the morning",
+    "My grandmother always told me",
+    "Long ago, when animals could speak,",
+    "The princess did not want to",
+    "Every day after school, Sam and his dog",
+    "The sailor looked out over the sea and saw",
+    "There was no bread left in the kitchen.",
+    "The little star was afraid of the dark.",
+    "An old man lived alone by the river.",
+    '"I have an idea," said the bear.',
 ]
 
 
@@ -86,11 +115,14 @@ def learn_tokenizer(training: dict[str, list[str]], size: int) -> PreTrainedToke
     return PreTrainedTokenizerFast(tokenizer_object=bpe, model_max_length=CONTEXT, **end)
 
 
+def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
+    """Return the tokens of each text, the end token last."""
+    return [[*pieces.ids, tokenizer.eos_token_id] for pieces in tokenizer._tokenizer.encode_batch(texts)]
+
+
 def stream(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> torch.Tensor:
     """Return all texts as one row of tokens, each closed by the end token: int64[tokens]."""
-    pieces = tokenizer._tokenizer.encode_batch(texts)
-    end = tokenizer.eos_token_id
-    return torch.tensor([token for piece in pieces for token in (*piece.ids, end)])
+    return torch.tensor([token for row in encode(tokenizer, texts) for token in row])
 
 
 def architecture(vocabulary: int, quick: bool) -> LlamaConfig:
@@ -126,12 +158,18 @@ def draw(streams: dict[str, torch.Tensor], seed: int, step: int, batch: int) -> 
 
 
 @torch.inference_mode()
-def surprise(network: LlamaForCausalLM, tokens: torch.Tensor) -> float:
-    """Return the sum of -log probability, in nats, over all tokens but the first of each window of the context."""
+def surprise(network: LlamaForCausalLM, tokens: list[int]) -> float:
+    """Return the sum of -log probability, in nats, over all tokens but the first.
+
+    A text longer than the context is read in windows that overlap: no token has fewer than OVERLAP before it but those
+    at the text's beginning.
+    """
     total = 0.0
-    for window in tokens.split(CONTEXT):
-        logits = network(input_ids=window[None].to(network.device)).logits.float()[0, :-1]
-        total += torch.nn.functional.cross_entropy(logits, window[1:].to(network.device), reduction="sum").item()
+    for first in range(0, max(1, len(tokens) - OVERLAP), CONTEXT - OVERLAP):
+        window = torch.tensor(tokens[first : first + CONTEXT], device=network.device)
+        known = OVERLAP if first else 1
+        logits = network(input_ids=window[None]).logits[0, known - 1 : -1].float()
+        total += torch.nn.functional.cross_entropy(logits, window[known:], reduction="sum").item()
     return total
 
 
@@ -144,46 +182,70 @@ def tell(network: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: 
     return tokenizer.decode(told[0], skip_special_tokens=True)
 
 
-def describe(folder: Path, streams: dict[str, torch.Tensor], held_out: list[str], steps: int, minutes: float) -> None:
-    """Measure the saved model and write its card."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+def loops(story: str) -> bool:
+    """Tell whether the same four words come four times."""
+    words = story.lower().split()
+    return max(Counter(zip(*(words[first:] for first in range(4)), strict=False)).values(), default=0) >= 4
+
+
+def load(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Return the saved network, in float32, and its tokenizer."""
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(loop.device()).eval()
-    tokens = stream(tokenizer, held_out)
-    words = sum(len(text.split()) for text in held_out)
-    windows = math.ceil(len(tokens) / CONTEXT)
-    counts = Bigrams(torch.cat(list(streams.values())).tolist(), len(tokenizer))
-    ours = surprise(network, tokens) / (words * (1 - windows / len(tokens)))
-    pairs = counts.surprise(tokens.tolist()) / words
-    size = sum(weight.numel() for weight in network.parameters())
-    result = card.table(
-        ["perplexity a word, lower is better", f"{words:,} words of stories not trained on"],
-        [["this model", f"{math.exp(ours):.1f}"], ["pairs of tokens (Witten-Bell bigrams)", f"{math.exp(pairs):.1f}"]],
+    return network, AutoTokenizer.from_pretrained(folder)
+
+
+def tell_all(folder: Path, quick: bool = False) -> list[str]:
+    """Return the story after each of PROMPTS, the first and only one drawn."""
+    network, tokenizer = load(folder)
+    prompts = PROMPTS[:2] if quick else PROMPTS
+    return [tell(network, tokenizer, prompt, number, TOLD) for number, prompt in enumerate(prompts)]
+
+
+def measure(folder: Path, data: Path | None, quick: bool) -> list[Figure]:
+    """Return how well held-out books and tales are foretold, and whether the stories in the card go round in circles."""
+    network, tokenizer = load(folder)
+    training, tales = gather(data)
+    documents = (row for texts in training.values() for row in encode(tokenizer, texts))
+    end = tokenizer.eos_token_id  # before a text as after it, so that every word is foretold
+    counts = KneserNey(5).fit(([end, *row] for row in documents), len(tokenizer))
+
+    def perplexity(name: str, texts: list[str], must: bool) -> Figure:
+        """Compare the two on the same tokens, all of them."""
+        rows = [[end, *row][: 2 * CONTEXT if quick else None] for row in encode(tokenizer, texts)]
+        words = sum(len(tokenizer.decode(row, skip_special_tokens=True).split()) for row in rows)
+        ours = math.exp(sum(surprise(network, row) for row in rows) / words)
+        theirs = math.exp(sum(map(counts.surprise, rows)) / words)
+        beside = {"Kneser-Ney 5-gram, trained on the same": theirs}
+        return Figure(f"perplexity a word, {name}, {words:,} words", ours, beside, BAR * theirs if must else None, True)
+
+    stories = tell_all(folder, quick)
+    return [
+        perplexity("six books held out", corpus.documents(data, "books_held_out"), must=True),
+        perplexity("tales held out", tales, must=False),
+        Figure(
+            f"of {len(stories)} stories, those with four words in a row four times",
+            sum(map(loops, stories)),
+            bar=0,
+            lower=True,
+        ),
+    ]
+
+
+def what_it_is(folder: Path) -> str:
+    """Return what the network is, in a few sentences."""
+    network, tokenizer = load(folder)
+    return (
+        f"A Llama of {network.num_parameters() / 1e6:.1f} million parameters, made from nothing to write simple English "
+        f"stories and to be looked into. Context {CONTEXT} tokens, vocabulary {len(tokenizer):,} pieces (byte-level BPE of "
+        f"its own), bfloat16, {card.megabytes(folder):.1f} MB. Of the classic prose it read only: "
+        f"{', '.join(sorted(TITLES))}."
     )
-    print(result, flush=True)
-    samples = [tell(network, tokenizer, PROMPTS[number % len(PROMPTS)], number, TOLD) for number in range(10)]
-    card.write(
-        folder,
-        title="Storyteller",
-        language="en",
-        task="text-generation",
-        sections={
-            "What it is": f"A Llama of {size / 1e6:.1f} million parameters, made from nothing to write simple English "
-            f"stories and to be looked into. Context {CONTEXT} tokens, vocabulary {len(tokenizer):,} pieces "
-            f"(byte-level BPE of its own), bfloat16, {card.megabytes(folder):.1f} MB.",
-            "Training": f"`python -m training.storyteller --data FOLDER`: {steps:,} steps of {BATCH:,} tokens, "
-            f"{minutes:.0f} minutes on {card.machine()}; Muon for the blocks, AdamW for the rest.",
-            "Data": card.data_table(["children", "fairytales", "books", "tatoeba", "fairytales_held_out"])
-            + f"\n\nOf the classic prose only: {', '.join(sorted(TITLES))}.",
-            "Evaluation": result,
-            "Ten stories, the first ten drawn, at temperature 0.8": "\n\n".join(
-                f"{number}. " + sample.replace("\n", "\n   ") for number, sample in enumerate(samples, 1)
-            ),
-            "What it is bad at": "It knows words and sentences better than events: people and things change or vanish "
-            "within a few lines. It knows no facts and answers no questions. Two thirds of what it read were written "
-            "before 1930: kings, servants, punishment, and the roles of men, women and peoples are as in those books. "
-            "Paragraphs with the coarsest slurs were left out; other dated attitudes were not.",
-        },
-    )
+
+
+def examples(folder: Path) -> dict[str, str]:
+    """Return a story after each of the prompts."""
+    stories = [f"{number}. " + story.replace("\n", "\n   ") for number, story in enumerate(tell_all(folder), 1)]
+    return {f"{len(stories)} stories, {TOLD} tokens each, at temperature 0.8, none chosen": "\n\n".join(stories)}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -203,7 +265,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     seconds = loop.train(network, loss_at, steps=steps, checkpoint=chosen.checkpoint, rate=RATE, muon_rate=MUON_RATE)
     card.save(network, tokenizer, chosen.out)
-    describe(chosen.out, streams, held_out, steps, seconds / 60)
+    training = (
+        f"`python -m training.storyteller --data FOLDER`: {steps:,} steps of {batch:,} tokens, {seconds / 60:.0f} minutes "
+        f"on {card.machine()}; Muon for the blocks, AdamW for the rest."
+    )
+    this = sys.modules[__name__]
+    report.record(this, chosen.out, chosen.data, chosen.results, training=training, quick=chosen.quick)
 
 
 if __name__ == "__main__":

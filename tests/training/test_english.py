@@ -5,8 +5,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from tests.training.tiny_sets import SENTENCES, write_sets
-from training import english, english_text, loop, recipe, two_heads
-from training.baselines import NaiveBayes
+from training import calibration, english, english_text, loop, reading, recipe, report, two_heads
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +43,68 @@ def test_the_tokenizer_lost_unused_pieces_and_knows_the_words(trained):
 def test_the_card_has_front_matter_data_and_both_evaluations(trained):
     text = (trained / "out" / "README.md").read_text()
     assert text.startswith("---\nlicense: apache-2.0\n")
-    assert "hidden words" in text and "SST-2 dev" in text and "naive Bayes" in text
+    assert "hidden words" in text and "SST-2 dev" in text and "naive Bayes" in text and "capital" in text
+
+
+def test_the_figures_are_kept_with_what_stands_beside_them_and_measured_alike_again(trained):
+    kept = report.figures(report.read(trained / "out-results.json")["english"])
+    whole = next(one for one in kept if "of both together" in one.what)
+    assert set(whole.baselines) == {"before training", "by frequency"}
+    assert all(0 <= one.ours <= 1 for one in kept) and sum(one.bar is not None for one in kept) == 4
+    again = english.measure(trained / "out", trained / "data", True, trained / "start")
+    assert again == kept
+
+
+def test_both_heads_say_through_one_network_what_they_say_alone(trained):
+    network, tokenizer = reading.load(trained / "out")
+    ids = reading.pad(reading.encode(tokenizer, ["the fox went [MASK].", "the hen"]))
+    blank = ids == tokenizer.mask_token_id
+    masked = AutoModelForMaskedLM.from_pretrained(trained / "out", dtype=torch.float32).eval()
+    judge = AutoModelForSequenceClassification.from_pretrained(trained / "out", dtype=torch.float32).eval()
+    inputs = {"input_ids": ids, "attention_mask": (ids != 0).long()}
+    torch.testing.assert_close(network.guess(ids, blank), masked(**inputs).logits[blank])
+    torch.testing.assert_close(network.judge(ids), judge(**inputs).logits)
+
+
+def test_calibration_folds_one_temperature_into_the_classifier_and_leaves_every_verdict(trained):
+    network, tokenizer = reading.load(trained / "out")
+    network.classifier.weight.data *= 400  # as sure as can be
+    texts = [(f"{one} number {number}", number % 2) for number, one in enumerate(SENTENCES)]
+    before, _ = reading.judge(network, tokenizer, texts)
+    reading.calibrate(network, tokenizer, texts)
+    after, labels = reading.judge(network, tokenizer, texts)
+    found = network.config.calibration_temperature
+    assert found > 1
+    torch.testing.assert_close(after, before / found)
+    rest = torch.tensor([not calibration.is_for_fitting(text) for text, _ in texts])
+    assert 0.3 < rest.float().mean() < 0.7
+    errors = [calibration.error(logits[rest].softmax(-1), labels[rest]) for logits in (before, after)]
+    assert errors[1] < errors[0]
+
+
+def test_calibration_error_is_how_far_apart_being_sure_and_being_right_are():
+    labels = torch.tensor([0, 1, 0, 1])
+    sure = torch.tensor([[1.0, 0.0]] * 4)
+    assert calibration.error(sure, labels) == pytest.approx(0.5)
+    assert calibration.error(torch.nn.functional.one_hot(labels, 2), labels) == 0
+    assert calibration.error(torch.full((4, 2), 0.5), labels) == pytest.approx(0)
+
+
+def test_guesses_are_counted_on_the_same_hidden_words_whoever_guesses():
+    rows = [[2, *[10] * 8, 3], [2, *[11] * 3, 3]]
+
+    def right(seen, chosen):
+        others = torch.tensor([5, 6, 7, 8]).expand(int(chosen.sum()), 4)
+        answers = torch.where(chosen.any(1) & (chosen.shape[1] > 0), seen.amax(1), 0)
+        return torch.cat([answers[chosen.nonzero()[:, 0]][:, None], others], 1)
+
+    first, five, total = reading.right_guesses(right, rows).tolist()
+    assert first == five == total == 2  # 15 % of eight words, and one of three at least
 
 
 def test_hide_masks_some_words_of_every_row_and_no_frame():
     ids = torch.tensor([[2, 10, 11, 12, 3, 0, 0], [2, 10, 3, 0, 0, 0, 0]])
-    seen, chosen = english.hide(ids, loop.generator(0))
+    seen, chosen = reading.hide(ids, loop.generator(0))
     assert chosen.any(1).all()
     assert (seen[chosen] == 4).all() and (ids[chosen] > 4).all() and torch.equal(seen[~chosen], ids[~chosen])
 
@@ -68,11 +123,6 @@ def test_a_batch_is_of_like_lengths_and_the_same_whenever_drawn():
 )
 def test_natural_writes_as_people_do(phrase, written):
     assert english_text.natural(phrase) == written
-
-
-def test_naive_bayes_learns_words():
-    votes = NaiveBayes([("good film", 1), ("bad film", 0), ("very good", 1), ("very bad", 0)])
-    assert [votes.label("a good one"), votes.label("a bad one")] == [1, 0]
 
 
 def test_another_model_to_start_from_is_refused_in_one_line(trained, capsys):

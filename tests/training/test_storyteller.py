@@ -1,12 +1,13 @@
 """The storyteller's recipe, run whole on made-up stories."""
 
+import math
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.tiny_sets import write_sets
 from training import card, recipe, storyteller
-from training.baselines import Bigrams
 from training.loop import RecipeError
 
 
@@ -35,7 +36,8 @@ def test_the_recipe_writes_a_model_that_loads_and_tells(trained):
 def test_the_card_has_front_matter_data_and_samples(trained):
     text = (trained / "out" / "README.md").read_text()
     assert text.startswith("---\nlicense: apache-2.0\n")
-    assert "## Evaluation" in text and "Tatoeba" in text and "10. " in text
+    assert "## Evaluation" in text and "Tatoeba" in text and "20. " in text
+    assert "six books held out" in text and "Kneser-Ney 5-gram" in text
 
 
 def test_a_finished_run_goes_on_to_the_same_weights(trained):
@@ -50,10 +52,26 @@ def test_a_step_draws_the_same_rows_whenever_it_is_drawn():
     assert not torch.equal(first, other)
 
 
-def test_bigrams_are_probabilities():
-    counts = Bigrams([0, 1, 2, 1, 2, 2], vocabulary=4)
-    for first in range(4):
-        assert sum(counts.probability(first, second) for second in range(4)) == pytest.approx(1)
+@pytest.mark.parametrize("length", [2, 30, 65, 513, 1100])
+def test_a_text_longer_than_the_context_is_foretold_whole_and_each_token_once(trained, length):
+    class Even(torch.nn.Module):
+        """All tokens are as likely, so the surprise counts them."""
+
+        device = torch.device("cpu")
+
+        def forward(self, input_ids):
+            assert input_ids.shape[1] <= storyteller.CONTEXT
+            return type("Output", (), {"logits": torch.zeros(*input_ids.shape, 7)})
+
+    assert storyteller.surprise(Even(), [3] * length) == pytest.approx((length - 1) * math.log(7))
+
+
+@pytest.mark.parametrize(
+    ("story", "round_and_round"),
+    [("the cat sat down " * 4, True), ("The cat sat down. " * 3, False), ("one two three", False), ("", False)],
+)
+def test_a_story_loops_when_the_same_four_words_come_four_times(story, round_and_round):
+    assert storyteller.loops(story) is round_and_round
 
 
 def test_a_folder_that_cannot_be_written_is_said(trained, tmp_path):
