@@ -20,24 +20,28 @@ from core.devices import Device
 from core.results import Ranking, Settings
 
 FAR_BAR, KEPT_BAR = 1e-3, 0  # of probability: a card rounds otherwise; bytes
-TEXT = "The old house on the hill was quiet and dark, but we could hear somebody singing in the kitchen."
+TEXTS = {  # by language, and the word that is hidden in it
+    "en": ("The old house on the hill was quiet and dark, but we could hear somebody singing in the kitchen.", "kitchen"),
+    "zh": ("山上的老屋又静又暗，可是厨房里有人在唱歌。", "歌"),
+}
 WRITTEN = tuple(range(300, 320))  # tokens a story is made to take, so that both places read the same
 
 
 def rankings(task: str, model: models.Model) -> Iterator[Ranking]:
     """Yield everything a task says of how probable something is."""
+    text, hidden = TEXTS[model.card.languages[0]]
     if task == "generation":
         for count in range(len(WRITTEN)):  # one more each time: what is known is read at once, and this token by token
             settings = Settings(temperature=0, length=count + 1)
-            yield list(tasks.generate(model, TEXT, settings, WRITTEN[:count]))[-1].alternatives
+            yield list(tasks.generate(model, text, settings, WRITTEN[:count]))[-1].alternatives
     elif task == "masking":
-        yield from tasks.fill_mask(model, TEXT.replace("kitchen", "[MASK]"), 100).rankings
+        yield from tasks.fill_mask(model, text.replace(hidden, "[MASK]"), 100).rankings
     elif task == "sentiment":
-        yield tasks.judge(model, TEXT).ranking
+        yield tasks.judge(model, text).ranking
     elif task == "vqa":
         yield tasks.answer(model, SCENE, "How many red circles are there?").ranking
     else:
-        montage = torch.from_numpy(tasks.attend(model, TEXT).montage.astype("float32") / 255)
+        montage = torch.from_numpy(tasks.attend(model, text).montage.astype("float32") / 255)
         yield Ranking(tuple(map(str, range(montage.numel()))), tuple(montage.flatten().tolist()))
 
 

@@ -23,6 +23,7 @@ COLOURS: dict[str, tuple[Colour, ...]] = {
     "white": ((255, 255, 255), (242, 242, 242)),
     "grey": ((128, 128, 128), (169, 169, 169), (105, 105, 105)),
     "brown": ((165, 42, 42), (139, 69, 19), (110, 65, 30), (140, 86, 75)),
+    "teal": ((0, 128, 128), (0, 150, 150), (20, 135, 125)),
 }
 JITTER = 8  # of 255, a channel
 CONTRAST = 75  # of 441, the least distance between a shape's colour and what lies behind it
@@ -77,8 +78,11 @@ class Scene:
     grain: int = 0  # of 255, how far noise moves a channel
 
 
-def random_scene(rng: random.Random) -> Scene:
-    """Make up a scene of at most MOST_SHAPES shapes that hardly overlap, in which repeats are common."""
+def random_scene(rng: random.Random, without: frozenset[tuple[str, str]] = frozenset()) -> Scene:
+    """Make up a scene of at most MOST_SHAPES shapes that hardly overlap, in which repeats are common.
+
+    `without`: the pairs of colour and kind that no shape may have.
+    """
     background = random_background(rng)
     aspect = 1.0 if rng.random() < 0.5 else math.exp(rng.uniform(-0.7, 0.7))
     count = 0 if rng.random() < 0.03 else rng.randint(1, MOST_SHAPES)
@@ -90,6 +94,8 @@ def random_scene(rng: random.Random) -> Scene:
             break
         kind = usual[0] if rng.random() < keep_kind else rng.choice(KINDS)
         colour = usual[1] if rng.random() < keep_colour else rng.choice(list(COLOURS))
+        if (colour, kind) in without:
+            continue
         paint = random_paint(rng, colour)
         shape = random_shape(rng, kind, colour, paint, largest=min(0.4, 0.5 / math.sqrt(count)), aspect=aspect)
         if all(math.dist(paint, behind) > CONTRAST for behind in background) and has_room(shape, shapes, aspect):

@@ -9,7 +9,8 @@ from core.scenes import COLOURS, KINDS, MOST_SHAPES, Scene, Shape
 MARGIN = 0.1  # of the picture: things closer than this are neither left nor right of one another
 COLUMNS, ROWS = ("left", "", "right"), ("top", "", "bottom")
 PLACES = tuple(f"{row} {column}".strip() or "middle" for row in ROWS for column in COLUMNS)
-ANSWERS = (*COLOURS, *KINDS, *map(str, range(MOST_SHAPES + 1)), *PLACES, "yes", "no")
+RECTANGLE = "rectangle"  # what easy-VQA calls a shape with four corners, squares too; we say "square"
+ANSWERS = (*COLOURS, *KINDS, RECTANGLE, *map(str, range(MOST_SHAPES + 1)), *PLACES, "yes", "no")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 ANYTHING = ("shape", "object", "thing")
 
@@ -114,14 +115,13 @@ def ask_number(scene: Scene, rng: random.Random) -> Question | None:
 
 def ask_position(scene: Scene, rng: random.Random) -> Question | None:
     """Ask where a shape is that is the only one of its name, or how two such shapes lie to one another."""
+    if rng.random() < 0.5 and (relation := ask_relation(scene, rng)):
+        return relation
     alone = [target for target in targets(scene, rng) if len(target.shapes(scene)) == 1]
     if not alone:
         return None
     target = rng.choice(alone)
     (shape,) = target.shapes(scene)
-    others = [one for one in alone if one.shapes(scene) != [shape]]
-    if others and rng.random() < 0.5:
-        return ask_relation(scene, rng, target, rng.choice(others))
     column, row = third(shape.x), third(shape.y)
     if column is None or row is None:
         return None
@@ -133,9 +133,16 @@ def ask_position(scene: Scene, rng: random.Random) -> Question | None:
     return Question("position", text, f"{ROWS[row]} {COLUMNS[column]}".strip() or "middle")
 
 
-def ask_relation(scene: Scene, rng: random.Random, one: Target, other: Target) -> Question | None:
-    """Ask whether one shape is left of, right of, above or below another."""
-    (first,), (second,) = one.shapes(scene), other.shapes(scene)
+def ask_relation(scene: Scene, rng: random.Random) -> Question | None:
+    """Ask whether a shape is left of, right of, above or below another, each the only one of its name."""
+    alone = [(target, *found) for target in targets(scene, rng) if len(found := target.shapes(scene)) == 1]
+    if not alone:
+        return None
+    one, first = rng.choice(alone)
+    others = [(target, shape) for target, shape in alone if shape != first]
+    if not others:
+        return None
+    other, second = rng.choice(others)
     across = rng.random() < 0.5
     gap = second.x - first.x if across else second.y - first.y  # above 0: the first is on the left, or above
     if abs(gap) < MARGIN:
@@ -150,8 +157,18 @@ def ask_relation(scene: Scene, rng: random.Random, one: Target, other: Target) -
 
 def ask_yes_no(scene: Scene, rng: random.Random) -> Question | None:
     """Ask something that is so or is not; both are as likely."""
+    kinds = (ask_existence, ask_existence, ask_whether_coloured, ask_whether_number, ask_whether_more)
+    return either(rng.choice(kinds), scene, rng)
+
+
+def ask_comparison(scene: Scene, rng: random.Random) -> Question | None:
+    """Ask whether there are more of one thing than of another; both answers are as likely."""
+    return either(ask_whether_more, scene, rng)
+
+
+def either(kind: Callable, scene: Scene, rng: random.Random) -> Question | None:
+    """Ask something of a kind to which the answer is yes or no, drawn by a coin."""
     wanted = rng.random() < 0.5
-    kind = rng.choice((ask_existence, ask_existence, ask_whether_coloured, ask_whether_number, ask_whether_more))
     for _ in range(6):
         asked = kind(scene, rng)
         if asked and asked[1] == wanted:
@@ -230,13 +247,14 @@ ASKERS: dict[str, Callable[[Scene, random.Random], Question | None]] = {
     "position": ask_position,
     "yes/no": ask_yes_no,
 }
+DRILLS = {"relation": ask_relation, "comparison": ask_comparison}  # parts of those kinds, to learn on
 
 
 def ask(scene: Scene, rng: random.Random, kinds: tuple[str, ...] = tuple(ASKERS)) -> Question:
-    """Ask one question of a kind drawn from `kinds`, of another kind where the scene does not allow it."""
+    """Ask one question of a kind drawn from `kinds` (of ASKERS or DRILLS), of another where the scene does not allow it."""
     for kind in rng.sample(kinds, len(kinds)):
         for _ in range(4):
-            question = ASKERS[kind](scene, rng)
+            question = (ASKERS | DRILLS)[kind](scene, rng)
             if question:
                 text = question.text if rng.random() < 0.4 else question.text + "?"
                 return question._replace(text=text)

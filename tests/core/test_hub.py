@@ -417,6 +417,9 @@ def test_the_child_has_no_secret_in_its_environment_or_arguments(monkeypatch):
     monkeypatch.setenv("OAUTH_CLIENT_SECRET", "hf_host")
     child = hub._child()
     try:
+        until = time.monotonic() + 10
+        while b"fetching" not in Path(f"/proc/{child.pid}/cmdline").read_bytes() and time.monotonic() < until:
+            time.sleep(0.01)  # it has not become another program yet
         told = [Path(f"/proc/{child.pid}/{file}").read_bytes() for file in ("environ", "cmdline")]
     finally:
         child.kill(), child.wait(), child.stdin.close(), child.stdout.close()

@@ -27,6 +27,15 @@ def test_every_kind_colour_and_number_of_shapes_comes_up():
     assert {len(scene.shapes) for scene in made_up()} == set(range(MOST_SHAPES + 1))
 
 
+def test_a_scene_has_none_of_the_pairs_it_must_do_without():
+    without = frozenset((colour, kind) for colour in COLOURS for kind in KINDS[:3])
+    rng = random.Random(0)
+    found = [random_scene(rng, without) for _ in range(200)]
+    assert not any((shape.colour, shape.kind) in without for scene in found for shape in scene.shapes)
+    assert {len(scene.shapes) for scene in found} == set(range(MOST_SHAPES + 1))
+    assert {shape.kind for scene in found for shape in scene.shapes} == set(KINDS[3:])
+
+
 def test_repeats_of_one_kind_and_colour_are_common():
     repeated = [len({(s.kind, s.colour) for s in scene.shapes}) < len(scene.shapes) for scene in made_up()]
     assert sum(repeated) > len(repeated) / 4
