@@ -21,7 +21,10 @@ from core.results import Ranking, Settings
 
 FAR_BAR, KEPT_BAR = 1e-3, 0  # of probability: a card rounds otherwise; bytes
 TEXTS = {  # by language, and the word that is hidden in it
-    "en": ("The old house on the hill was quiet and dark, but we could hear somebody singing in the kitchen.", "kitchen"),
+    "en": (
+        "The old house on the hill was quiet and dark, but we could hear somebody singing in the kitchen.",
+        "kitchen",
+    ),
     "zh": ("山上的老屋又静又暗，可是厨房里有人在唱歌。", "歌"),
 }
 WRITTEN = tuple(range(300, 320))  # tokens a story is made to take, so that both places read the same
