@@ -15,8 +15,9 @@ from transformers import BertTokenizer
 from training import card, loop, recipe, report
 from training.baselines import NaiveBayes, characters
 from training.chinese_text import REVIEWS, SENTENCES, copies, gather_reviews, gather_sentences
-from training.english_text import Judged, Pool
+from training.corpus import Judged
 from training.reading import (
+    Pool,
     answered,
     by_frequency,
     by_network,

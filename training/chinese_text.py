@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from training import corpus
-from training.english_text import Judged, is_held_out
+from training.corpus import Judged, is_held_out
 from training.loop import RecipeError
 from training.sources import SOURCES
 

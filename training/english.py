@@ -9,6 +9,7 @@ needs, its heads made anew.
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,9 +17,10 @@ from transformers import BertTokenizer
 
 from training import card, corpus, loop, recipe, report
 from training.baselines import NaiveBayes, words
-from training.english_text import REVIEWS, SENTENCES, Pool, gather_reviews, gather_sentences, natural, units
+from training.english_text import REVIEWS, SENTENCES, gather_reviews, gather_sentences, natural, units
 from training.loop import RecipeError
 from training.reading import (
+    Pool,
     answered,
     by_frequency,
     by_network,
@@ -46,6 +48,8 @@ STEPS = 2800
 RATE = 4e-4
 TOKENS = 2048  # of masked sentences a step
 REVIEWS_A_STEP = 80
+# The last part: more verdicts than masked sentences in a step, at a rate that disturbs neither head.
+FINISH_STEPS, FINISH_RATE, FINISH_TOKENS, FINISH_REVIEWS = 1600, 8e-5, 512, 96
 ASKED = {"sentences": 3000, "books": 1000}  # held-out texts of the sets, each by its share, and of books apart
 CAPITALS = [
     "{capital} is the capital of [MASK].",
@@ -166,12 +170,31 @@ def examples(folder: Path) -> dict[str, str]:
     return answered(folder, BLANKS, VERDICTS)
 
 
+def lesson(
+    network: TwoHeads, rows: list[list[int]], judged: list[tuple[list[int], list[int], int]], random: torch.Generator
+) -> torch.Tensor:
+    """Return the loss of guessing what is hidden of the rows and of judging the phrases, each in one of its two manners."""
+    ids, where = pad(rows), network.device
+    seen, hidden = hide(ids, random)
+    seen = disturb(seen, ids, network.config.vocab_size, random)
+    network.bert.eval()  # no dropout: there is more text than time
+    guesses = network.guess(seen.to(where), hidden.to(where))
+    network.bert.train()
+    manners = torch.randint(2, (len(judged),), generator=random).tolist()
+    phrases = pad([one[manner] for one, manner in zip(judged, manners, strict=True)])
+    verdicts = network.judge(phrases.to(where))
+    labels = torch.tensor([one[2] for one in judged], device=where)
+    cross_entropy = torch.nn.functional.cross_entropy
+    return cross_entropy(guesses.float(), ids[hidden].to(where)) + cross_entropy(verdicts.float(), labels)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Gather, prune, learn, save, measure."""
     options = recipe.Options("english", "Train the English reader.", STEPS)
     options.add_argument("--start", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
     chosen = options.parse(arguments)
     tokens, steps = (256, min(chosen.steps, 10)) if chosen.quick else (TOKENS, chosen.steps)
+    finish_tokens, finish_steps = (128, 2) if chosen.quick else (FINISH_TOKENS, FINISH_STEPS)
     torch.manual_seed(chosen.seed)
     tensors, old, config = open_start(chosen.start, check=not chosen.quick)
     sentences, held_out = gather_sentences(chosen.data)
@@ -186,31 +209,30 @@ def main(arguments: list[str] | None = None) -> None:
     masked_pool = Pool(rows, SENTENCES, len)
     judged_pool = Pool(verdicts, REVIEWS, lambda verdict: len(verdict[0]))
 
-    def loss_at(step: int) -> torch.Tensor:
-        random = loop.generator(chosen.seed, step)
-        torch.manual_seed(step)  # dropout's stream, so that a resumed run drops what an unbroken one would
-        ids = pad(masked_pool.draw(random, tokens=tokens))
-        seen, hidden = hide(ids, random)
-        seen = disturb(seen, ids, len(pieces), random)
-        network.bert.eval()  # no dropout: there is more text than time
-        guesses = network.guess(seen.to(loop.device()), hidden.to(loop.device()))
-        network.bert.train()
-        batch = judged_pool.draw(random, rows=REVIEWS_A_STEP)
-        manners = torch.randint(2, (len(batch),), generator=random).tolist()
-        judged = pad([one[manner] for one, manner in zip(batch, manners, strict=True)])
-        verdict = network.judge(judged.to(loop.device()))
-        labels = torch.tensor([one[2] for one in batch], device=loop.device())
-        cross_entropy = torch.nn.functional.cross_entropy
-        return cross_entropy(guesses.float(), ids[hidden].to(loop.device())) + cross_entropy(verdict.float(), labels)
+    def part(first: int, tokens: int, phrases: int) -> Callable[[int], torch.Tensor]:
+        """Return the loss at each step of a part of the training that begins at step `first` of the whole."""
 
-    seconds = loop.train(network, loss_at, steps=steps, checkpoint=chosen.checkpoint, rate=RATE)
+        def loss_at(step: int) -> torch.Tensor:
+            random = loop.generator(chosen.seed, first + step)
+            torch.manual_seed(first + step)  # dropout's stream, so that a resumed run drops what an unbroken one would
+            rows, judged = masked_pool.draw(random, tokens=tokens), judged_pool.draw(random, rows=phrases)
+            return lesson(network, rows, judged, random)
+
+        return loss_at
+
+    learning = part(0, tokens, REVIEWS_A_STEP)
+    seconds = loop.train(network, learning, steps=steps, checkpoint=chosen.checkpoint, rate=RATE)
+    last = chosen.checkpoint.with_stem(f"{chosen.checkpoint.stem}-finish")
+    finishing = part(steps, finish_tokens, FINISH_REVIEWS)
+    seconds += loop.train(network, finishing, steps=finish_steps, checkpoint=last, rate=FINISH_RATE)
     calibrate(network, tokenizer, corpus.labelled(chosen.data, "sst2_held_out"))
     card.save(network, tokenizer, chosen.out, ["BertForMaskedLM", "BertForSequenceClassification"])
     training = (
         f"`python -m training.english --data FOLDER --start FOLDER`: {steps:,} steps of {tokens:,} tokens and "
-        f"{REVIEWS_A_STEP} phrases, {seconds / 60:.0f} minutes on {card.machine()}; masked sentences and judged phrases "
-        "side by side in every step. The start is the encoder of all-MiniLM-L6-v2 (Apache-2.0, sentence-transformers); "
-        "vocabulary cut, both heads new."
+        f"{REVIEWS_A_STEP} phrases, then {finish_steps:,} of {finish_tokens:,} tokens and {FINISH_REVIEWS} phrases at a low "
+        f"rate, {seconds / 60:.0f} minutes on {card.machine()}; masked sentences and judged phrases side by side in every "
+        "step. The start is the encoder of all-MiniLM-L6-v2 (Apache-2.0, sentence-transformers); vocabulary cut, both heads "
+        "new."
     )
     this = sys.modules[__name__]
     report.record(

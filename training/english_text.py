@@ -1,15 +1,12 @@
-"""What the English reader reads: the sets in, sentences and judged phrases out, and the batches drawn from them."""
+"""What the English reader reads: the sets in, sentences and judged phrases out."""
 
 import io
 import re
 import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from training import corpus
+from training.corpus import Judged, is_held_out
 from training.loop import RecipeError
 from training.sources import SOURCES
 
@@ -28,15 +25,7 @@ SENTENCES = {
 # How often a judged row comes from each.
 REVIEWS = {"sst2": 0.76, "snippets": 0.10, "pros_cons": 0.05, "goemotions": 0.09}
 WORDS = 60  # the longest masked row
-POOL = 512  # rows drawn at once, of which neighbours in length make a batch
 NEGATIVE, POSITIVE = 0, 1
-
-Judged = tuple[str, int]
-
-
-def is_held_out(text: str) -> bool:
-    """Set aside every 50th text by its own letters, so that a text and its copies go the same way."""
-    return zlib.crc32(text.encode()) % 50 == 0
 
 
 def lines(data: Path, name: str) -> list[str]:
@@ -118,21 +107,3 @@ def feelings(data: Path) -> list[Judged]:
     groups = {"1": NEGATIVE, "3": POSITIVE}
     found = [(corpus.tidy(row[0]), groups[row[1]]) for row in rows if len(row) > 1 and row[1] in groups]
     return [(text, label) for text, label in found if text and "[NAME]" not in text and not corpus.SLURS.search(text)]
-
-
-class Pool:
-    """Rows of tokens by source, from which batches of like length are drawn, so that little of them is padding."""
-
-    def __init__(self, sources: dict[str, list], shares: dict[str, float], length: Callable[[object], int]):
-        self.sources = [sources[name] for name in sources]
-        self.shares = torch.tensor([shares[name] for name in sources])
-        self.length = length
-
-    def draw(self, random: torch.Generator, rows: int | None = None, tokens: int | None = None) -> list:
-        """Return a batch of so many rows, or of so many tokens, padding included."""
-        sources = torch.multinomial(self.shares, POOL, replacement=True, generator=random).tolist()
-        luck = torch.rand(POOL, generator=random).tolist()
-        pool = [self.sources[one][int(at * len(self.sources[one]))] for one, at in zip(sources, luck, strict=True)]
-        pool.sort(key=self.length)
-        last = int(torch.randint(rows or 1, POOL + 1, (), generator=random))
-        return pool[max(0, last - (rows or tokens // self.length(pool[last - 1]))) : last]

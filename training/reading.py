@@ -1,4 +1,4 @@
-"""What a network with two heads learns on and is measured by: words hidden from it, texts it judges."""
+"""What a network with two heads learns on and is measured by: batches drawn, words hidden from it, texts it judges."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,12 +9,32 @@ from transformers import AutoTokenizer, BertTokenizer
 
 from training import calibration, card, loop
 from training.baselines import NaiveBayes
+from training.corpus import Judged
 from training.loop import RecipeError
 from training.report import Figure
 from training.two_heads import SPECIAL, TwoHeads, encode
 
 MASKED = 0.15  # of a sentence's tokens; of these 80 % become [MASK], 10 % another piece, 10 % stay
+DRAWN = 512  # rows drawn at once, of which neighbours in length make a batch
 TEMPERATURE = "calibration_temperature"  # in the saved configuration: what the classifier's logits were divided by
+
+
+class Pool:
+    """Rows of tokens by source, from which batches of like length are drawn, so that little of them is padding."""
+
+    def __init__(self, sources: dict[str, list], shares: dict[str, float], length: Callable[[object], int]):
+        self.sources = [sources[name] for name in sources]
+        self.shares = torch.tensor([shares[name] for name in sources])
+        self.length = length
+
+    def draw(self, random: torch.Generator, rows: int | None = None, tokens: int | None = None) -> list:
+        """Return a batch of so many rows, or of so many tokens, padding included."""
+        sources = torch.multinomial(self.shares, DRAWN, replacement=True, generator=random).tolist()
+        luck = torch.rand(DRAWN, generator=random).tolist()
+        pool = [self.sources[one][int(at * len(self.sources[one]))] for one, at in zip(sources, luck, strict=True)]
+        pool.sort(key=self.length)
+        last = int(torch.randint(rows or 1, DRAWN + 1, (), generator=random))
+        return pool[max(0, last - (rows or tokens // self.length(pool[last - 1]))) : last]
 
 
 def pad(rows: list[list[int]]) -> torch.Tensor:
@@ -83,9 +103,7 @@ def five_guesses(network: TwoHeads, tokenizer: BertTokenizer, text: str) -> str:
 
 
 @torch.inference_mode()
-def judge(
-    network: TwoHeads, tokenizer: BertTokenizer, texts: list[tuple[str, int]]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def judge(network: TwoHeads, tokenizer: BertTokenizer, texts: list[Judged]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits of negative and positive, float (text, 2), and the labels, int64 (text)."""
     rows = encode(tokenizer, [text for text, _ in texts])
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))  # so that little of a batch is padding
@@ -95,7 +113,7 @@ def judge(
     return logits, torch.tensor([label for _, label in texts])
 
 
-def calibrate(network: TwoHeads, tokenizer: BertTokenizer, held_out: list[tuple[str, int]]) -> None:
+def calibrate(network: TwoHeads, tokenizer: BertTokenizer, held_out: list[Judged]) -> None:
     """Let the network say it is as sure as it is right, on the half of the held-out texts that is for fitting."""
     fitting = [(text, label) for text, label in held_out if calibration.is_for_fitting(text)]
     found = calibration.temperature(*judge(network, tokenizer, fitting))
@@ -114,7 +132,7 @@ def load(folder: Path) -> tuple[TwoHeads, BertTokenizer]:
 def told_apart(
     network: TwoHeads,
     tokenizer: BertTokenizer,
-    held_out: list[tuple[str, int]],
+    held_out: list[Judged],
     votes: NaiveBayes,
     name: str,
     bar: float,

@@ -110,7 +110,7 @@ def test_hide_masks_some_words_of_every_row_and_no_frame():
 
 
 def test_a_batch_is_of_like_lengths_and_the_same_whenever_drawn():
-    pool = english_text.Pool({"a": [[0] * (1 + number % 50) for number in range(500)]}, {"a": 1.0}, len)
+    pool = reading.Pool({"a": [[0] * (1 + number % 50) for number in range(500)]}, {"a": 1.0}, len)
     batch, again = (pool.draw(loop.generator(0, 1), rows=16) for _ in range(2))
     assert batch == again and len(batch) == 16
     assert max(map(len, batch)) - min(map(len, batch)) < 5
