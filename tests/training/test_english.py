@@ -1,5 +1,7 @@
 """The English reader's recipe, run whole on made-up sentences and a tiny start."""
 
+import shutil
+
 import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
@@ -18,11 +20,17 @@ def trained(tmp_path_factory):
     config = BertConfig(
         vocab_size=len(pieces), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
     )
+    torch.manual_seed(0)
     BertModel(config).save_pretrained(folder / "start")
     (folder / "start" / "vocab.txt").write_text("\n".join(pieces))
-    arguments = ["--data", str(folder / "data"), "--start", str(folder / "start"), "--quick"]
-    english.main([*arguments, "--checkpoints", str(folder / "runs"), "--out", str(folder / "out")])
+    learn(folder, folder / "runs", folder / "out")
     return folder
+
+
+def learn(folder, runs, out):
+    """Run the recipe on the sets of a folder."""
+    arguments = ["--data", str(folder / "data"), "--start", str(folder / "start"), "--quick"]
+    english.main([*arguments, "--checkpoints", str(runs), "--out", str(out)])
 
 
 @pytest.mark.parametrize("head", [AutoModelForMaskedLM, AutoModelForSequenceClassification])
@@ -31,6 +39,17 @@ def test_one_folder_loads_whole_with_either_head(trained, head):
     assert not report["missing_keys"] and not report["mismatched_keys"]
     assert network.dtype == torch.bfloat16
     assert network.config.id2label == {0: "negative", 1: "positive"}
+
+
+def test_a_run_cut_off_before_its_last_part_takes_that_part_alone_and_ends_alike(trained, tmp_path, capsys):
+    first, last = (trained / "runs" / f"english-quick-seed0{part}.pt" for part in ("", "-finish"))
+    assert last.is_file()
+    (tmp_path / "runs").mkdir()
+    shutil.copy(first, tmp_path / "runs")
+    learn(trained, tmp_path / "runs", tmp_path / "out")
+    assert "step 10 of 10" not in capsys.readouterr().out
+    mine, whole = ((folder / "out" / "model.safetensors").read_bytes() for folder in (tmp_path, trained))
+    assert mine == whole
 
 
 def test_the_tokenizer_lost_unused_pieces_and_knows_the_words(trained):
@@ -68,8 +87,14 @@ def test_both_heads_say_through_one_network_what_they_say_alone(trained):
 
 def test_calibration_folds_one_temperature_into_the_classifier_and_leaves_every_verdict(trained):
     network, tokenizer = reading.load(trained / "out")
-    network.classifier.weight.data *= 400  # as sure as can be
-    texts = [(f"{one} number {number}", number % 2) for number, one in enumerate(SENTENCES)]
+    texts = [f"{one} number {number}" for number, one in enumerate(SENTENCES)]
+    logits, _ = reading.judge(network, tokenizer, [(text, 0) for text in texts])
+    for weight in network.classifier.parameters():
+        weight.data *= (
+            10 / (logits[:, 1] - logits[:, 0]).abs().mean()
+        )  # as sure as can be, and wrong a third of the time
+    verdicts = logits.argmax(-1).tolist()
+    texts = [(text, verdicts[at] if at % 3 else 1 - verdicts[at]) for at, text in enumerate(texts)]
     before, _ = reading.judge(network, tokenizer, texts)
     reading.calibrate(network, tokenizer, texts)
     after, labels = reading.judge(network, tokenizer, texts)
