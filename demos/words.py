@@ -1,5 +1,6 @@
 """Every sentence a visitor reads, in two languages: `words.say("masking.sure", first="coffee")`."""
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from core.results import Ranking
 
 FOLDER = Path(__file__).parent / "words"
 LANGUAGES = ("en", "zh")
+HAN = "[\u3400-\u9fff]"  # a Chinese character
 
 
 class Words:
@@ -20,7 +22,7 @@ class Words:
 
     def say(self, key: str, **facts: object) -> str:
         """Return a sentence with its blanks filled, as it is without facts; probabilities go through `percent` first."""
-        return self._sentences[key].format(**facts) if facts else self._sentences[key]
+        return closed_up(self._sentences[key], facts).format(**facts) if facts else self._sentences[key]
 
     def has(self, key: str) -> bool:
         """Whether there is such a sentence."""
@@ -65,6 +67,17 @@ def sentences(language: str) -> dict[str, str]:
             if lacking:
                 raise ValueError(f"{name}.toml differs from {other_name}.toml in {', '.join(sorted(lacking))}")
     return found[language]
+
+
+def closed_up(sentence: str, facts: dict[str, object]) -> str:
+    """Return a sentence without the spaces that set its blanks off from Chinese characters, where such fill them as well."""
+    for name, fact in facts.items():
+        blank = rf"\{{{name}(?:[:!][^}}]*)?\}}"
+        if re.match(HAN, str(fact)):
+            sentence = re.sub(rf"(?<={HAN}) (?={blank})", "", sentence)
+        if re.search(f"{HAN}$", str(fact)):
+            sentence = re.sub(rf"({blank}) (?={HAN})", r"\1", sentence)
+    return sentence
 
 
 def flat(table: dict, before: str = "") -> dict[str, str]:

@@ -121,3 +121,13 @@ def test_a_sentence_keeps_the_space_it_begins_or_ends_with():
 def test_listed_quotes_every_name():
     said = Words("en").listed(["tea", "coffee"])
     assert said == "“tea”, “coffee”"
+
+
+def test_a_space_stands_beside_a_number_and_not_between_two_chinese_characters():
+    words = Words("zh")
+    said = words.say("sentiment.sure", probability=words.percent(0.9), label="正面")
+    assert "有 90% 的" in said
+    said = words.say("sentiment.sure", probability=words.percent(0.999), label="正面")
+    assert "有 99% 以上的" in said
+    said = words.say("vqa.changed", covered="一块", answer="红 色", before="37%", after=words.percent(0.0001), now="蓝")
+    assert "从 37% 变成不到千分之一" in said and "红 色" in said
