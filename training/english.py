@@ -9,7 +9,6 @@ needs, its heads made anew.
 
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -48,8 +47,6 @@ STEPS = 2800
 RATE = 4e-4
 TOKENS = 2048  # of masked sentences a step
 REVIEWS_A_STEP = 80
-# The last part: more verdicts than masked sentences in a step, at a rate that disturbs neither head.
-FINISH_STEPS, FINISH_RATE, FINISH_TOKENS, FINISH_REVIEWS = 1600, 8e-5, 512, 96
 ASKED = {"sentences": 3000, "books": 1000}  # held-out texts of the sets, each by its share, and of books apart
 CAPITALS = [
     "{capital} is the capital of [MASK].",
@@ -194,7 +191,6 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--start", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
     chosen = options.parse(arguments)
     tokens, steps = (256, min(chosen.steps, 10)) if chosen.quick else (TOKENS, chosen.steps)
-    finish_tokens, finish_steps = (128, 2) if chosen.quick else (FINISH_TOKENS, FINISH_STEPS)
     torch.manual_seed(chosen.seed)
     tensors, old, config = open_start(chosen.start, check=not chosen.quick)
     sentences, held_out = gather_sentences(chosen.data)
@@ -209,30 +205,20 @@ def main(arguments: list[str] | None = None) -> None:
     masked_pool = Pool(rows, SENTENCES, len)
     judged_pool = Pool(verdicts, REVIEWS, lambda verdict: len(verdict[0]))
 
-    def part(first: int, tokens: int, phrases: int) -> Callable[[int], torch.Tensor]:
-        """Return the loss at each step of a part of the training that begins at step `first` of the whole."""
+    def loss_at(step: int) -> torch.Tensor:
+        random = loop.generator(chosen.seed, step)
+        torch.manual_seed(step)  # dropout's stream, so that a resumed run drops what an unbroken one would
+        rows, judged = masked_pool.draw(random, tokens=tokens), judged_pool.draw(random, rows=REVIEWS_A_STEP)
+        return lesson(network, rows, judged, random)
 
-        def loss_at(step: int) -> torch.Tensor:
-            random = loop.generator(chosen.seed, first + step)
-            torch.manual_seed(first + step)  # dropout's stream, so that a resumed run drops what an unbroken one would
-            rows, judged = masked_pool.draw(random, tokens=tokens), judged_pool.draw(random, rows=phrases)
-            return lesson(network, rows, judged, random)
-
-        return loss_at
-
-    learning = part(0, tokens, REVIEWS_A_STEP)
-    seconds = loop.train(network, learning, steps=steps, checkpoint=chosen.checkpoint, rate=RATE)
-    last = chosen.checkpoint.with_stem(f"{chosen.checkpoint.stem}-finish")
-    finishing = part(steps, finish_tokens, FINISH_REVIEWS)
-    seconds += loop.train(network, finishing, steps=finish_steps, checkpoint=last, rate=FINISH_RATE)
+    seconds = loop.train(network, loss_at, steps=steps, checkpoint=chosen.checkpoint, rate=RATE)
     calibrate(network, tokenizer, corpus.labelled(chosen.data, "sst2_held_out"))
     card.save(network, tokenizer, chosen.out, ["BertForMaskedLM", "BertForSequenceClassification"])
     training = (
         f"`python -m training.english --data FOLDER --start FOLDER`: {steps:,} steps of {tokens:,} tokens and "
-        f"{REVIEWS_A_STEP} phrases, then {finish_steps:,} of {finish_tokens:,} tokens and {FINISH_REVIEWS} phrases at a low "
-        f"rate, {seconds / 60:.0f} minutes on {card.machine()}; masked sentences and judged phrases side by side in every "
-        "step. The start is the encoder of all-MiniLM-L6-v2 (Apache-2.0, sentence-transformers); vocabulary cut, both heads "
-        "new."
+        f"{REVIEWS_A_STEP} phrases, {seconds / 60:.0f} minutes on {card.machine()}; masked sentences and judged phrases "
+        "side by side in every step. The start is the encoder of all-MiniLM-L6-v2 (Apache-2.0, sentence-transformers); "
+        "vocabulary cut, both heads new."
     )
     this = sys.modules[__name__]
     report.record(

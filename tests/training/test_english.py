@@ -1,7 +1,5 @@
 """The English reader's recipe, run whole on made-up sentences and a tiny start."""
 
-import shutil
-
 import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
@@ -23,14 +21,9 @@ def trained(tmp_path_factory):
     torch.manual_seed(0)
     BertModel(config).save_pretrained(folder / "start")
     (folder / "start" / "vocab.txt").write_text("\n".join(pieces))
-    learn(folder, folder / "runs", folder / "out")
-    return folder
-
-
-def learn(folder, runs, out):
-    """Run the recipe on the sets of a folder."""
     arguments = ["--data", str(folder / "data"), "--start", str(folder / "start"), "--quick"]
-    english.main([*arguments, "--checkpoints", str(runs), "--out", str(out)])
+    english.main([*arguments, "--checkpoints", str(folder / "runs"), "--out", str(folder / "out")])
+    return folder
 
 
 @pytest.mark.parametrize("head", [AutoModelForMaskedLM, AutoModelForSequenceClassification])
@@ -39,17 +32,6 @@ def test_one_folder_loads_whole_with_either_head(trained, head):
     assert not report["missing_keys"] and not report["mismatched_keys"]
     assert network.dtype == torch.bfloat16
     assert network.config.id2label == {0: "negative", 1: "positive"}
-
-
-def test_a_run_cut_off_before_its_last_part_takes_that_part_alone_and_ends_alike(trained, tmp_path, capsys):
-    first, last = (trained / "runs" / f"english-quick-seed0{part}.pt" for part in ("", "-finish"))
-    assert last.is_file()
-    (tmp_path / "runs").mkdir()
-    shutil.copy(first, tmp_path / "runs")
-    learn(trained, tmp_path / "runs", tmp_path / "out")
-    assert "step 10 of 10" not in capsys.readouterr().out
-    mine, whole = ((folder / "out" / "model.safetensors").read_bytes() for folder in (tmp_path, trained))
-    assert mine == whole
 
 
 def test_the_tokenizer_lost_unused_pieces_and_knows_the_words(trained):
