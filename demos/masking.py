@@ -13,7 +13,7 @@ from core.tokens import BLANK
 from demos import shelf, squeezing, ui, why
 from demos.chart import Chart
 from demos.tokens import Token, TokenStrip
-from demos.words import Words
+from demos.words import HAN, Words
 
 TITLE = "masking"
 EXAMPLES = {
@@ -32,7 +32,6 @@ EXAMPLES = {
 }
 WORD = re.compile(r"\[MASK\]|[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]|_", re.IGNORECASE)  # a word, a blank, or a mark
 BLANKS = re.compile(re.escape(BLANK), re.IGNORECASE)
-CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
 def build(run: Runner, words: Words) -> gr.Column:
@@ -174,7 +173,7 @@ def spans(text: str) -> list[tuple[int, int]]:
     """Return where the words of a text begin and end."""
     found = []
     for match in WORD.finditer(text or ""):
-        if CHINESE.search(match[0]):
+        if re.search(HAN, match[0]):
             found += [(at, at + 1) for at in range(match.start(), match.end())]
         else:
             found.append(match.span())

@@ -71,10 +71,9 @@ def test_calibration_folds_one_temperature_into_the_classifier_and_leaves_every_
     network, tokenizer = reading.load(trained / "out")
     texts = [f"{one} number {number}" for number, one in enumerate(SENTENCES)]
     logits, _ = reading.judge(network, tokenizer, [(text, 0) for text in texts])
+    margin = (logits[:, 1] - logits[:, 0]).abs().mean()
     for weight in network.classifier.parameters():
-        weight.data *= (
-            10 / (logits[:, 1] - logits[:, 0]).abs().mean()
-        )  # as sure as can be, and wrong a third of the time
+        weight.data *= 10 / margin  # as sure as can be, and wrong a third of the time
     verdicts = logits.argmax(-1).tolist()
     texts = [(text, verdicts[at] if at % 3 else 1 - verdicts[at]) for at, text in enumerate(texts)]
     before, _ = reading.judge(network, tokenizer, texts)
